@@ -1,0 +1,16 @@
+"""Errors that a person can act on: one line, no traceback, an exit code."""
+
+
+class WhenceError(Exception):
+    """A command could not finish. The message is one line that says what happened and what to do."""
+
+    exit_code = 1
+
+
+class BadInput(WhenceError):
+    """Input or configuration is wrong.
+
+    The message names the file, row, key or flag, what was expected, and what would fix it.
+    """
+
+    exit_code = 2
