@@ -1,0 +1,259 @@
+"""Weights, tokenizer, adapter, dtype and device: the one way in.
+
+A model is a Hugging Face folder, a hub id, or `tiny`, the model that ships with Whence. What cannot
+be loaded is answered with one line that says what to do about it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from whence.errors import BadInput
+from whence.models.adapters import attach_adapter, detach_adapter, using_adapter
+
+if TYPE_CHECKING:
+    import torch
+    from peft import PeftModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+__all__ = [
+    "Loaded",
+    "attach_adapter",
+    "detach_adapter",
+    "load_model",
+    "load_tokenizer",
+    "model_source",
+    "using_adapter",
+]
+
+DTYPES = {
+    "float32": "float32",
+    "fp32": "float32",
+    "bfloat16": "bfloat16",
+    "bf16": "bfloat16",
+    "float16": "float16",
+    "fp16": "float16",
+}
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model ready to run, in evaluation mode, with everything needed to say which one it is.
+
+    source: absolute folder, or hub id. revision: the hub commit, or what was asked for.
+    adapter: the LoRA folder that wraps the model, or None for the plain base.
+    """
+
+    model: PreTrainedModel | PeftModel
+    tokenizer: PreTrainedTokenizerBase
+    device: torch.device
+    dtype: torch.dtype
+    source: str
+    revision: str | None = None
+    adapter: Path | None = None
+
+
+def load_model(
+    model: str,
+    *,
+    adapter: Path | None = None,
+    revision: str | None = None,
+    dtype: str = "auto",
+    device: str = "auto",
+    trust_remote_code: bool = False,
+    attn_implementation: str | None = None,
+) -> Loaded:
+    """Load a causal language model with its tokenizer, and a LoRA adapter if one is given.
+
+    model: folder, hub id, or "tiny". dtype "auto": bfloat16 on a GPU that computes in it, float32
+    elsewhere. device "auto": cuda, else mps, else cpu.
+
+    Raises BadInput where the model, revision, dtype, device or adapter cannot be had, and where the
+    weights do not fill the architecture (Transformers would go on with random numbers there).
+    """
+    from transformers import AutoModelForCausalLM
+
+    place = _device(device)
+    precision = _dtype(dtype, place)
+    tokenizer = load_tokenizer(model, revision=revision, trust_remote_code=trust_remote_code)
+    source = model_source(model)
+    with _one_line(source, revision), _no_progress_bars():
+        network, report = AutoModelForCausalLM.from_pretrained(
+            source,
+            revision=revision,
+            dtype=precision,
+            trust_remote_code=trust_remote_code,
+            attn_implementation=attn_implementation,
+            output_loading_info=True,
+        )
+    if report["missing_keys"]:
+        missing = sorted(report["missing_keys"])
+        raise BadInput(
+            f"{source}: {len(missing)} weights are not in the file (first: {missing[0]}); "
+            "it is not a whole causal language model of this architecture"
+        )
+    network.to(place).eval()
+    base = Loaded(
+        model=network,
+        tokenizer=tokenizer,
+        device=place,
+        dtype=precision,
+        source=source,
+        revision=getattr(network.config, "_commit_hash", None) or revision,
+    )
+    return base if adapter is None else attach_adapter(base, adapter)
+
+
+def load_tokenizer(
+    model: str, *, revision: str | None = None, trust_remote_code: bool = False
+) -> PreTrainedTokenizerBase:
+    """Load the tokenizer of a folder, hub id or "tiny".
+
+    A tokenizer without a padding token pads with EOS, as TRL does: the padding is masked, so its id
+    is never seen. Raises BadInput as `load_model` does, and where there is no EOS.
+    """
+    from transformers import AutoTokenizer
+
+    source = model_source(model)
+    with _one_line(source, revision):
+        tokenizer = AutoTokenizer.from_pretrained(
+            source, revision=revision, trust_remote_code=trust_remote_code
+        )
+    if tokenizer.eos_token_id is None:
+        raise BadInput(
+            f"{source}: its tokenizer has no EOS token, which must end every completion; "
+            "set eos_token in tokenizer_config.json"
+        )
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def model_source(model: str) -> str:
+    """What Transformers is asked for: an absolute folder, or the hub id as given.
+
+    Raises BadInput for a path that is not there, a folder without `config.json`, and an adapter
+    folder given as a model.
+    """
+    if model == "tiny":
+        folder = Path(str(resources.files("whence.tiny") / "weights"))
+        if not (folder / "config.json").is_file():
+            raise BadInput(f"the tiny model is not in {folder}: `whence tiny train` makes it")
+        return str(folder)
+    path = Path(model).expanduser()
+    if path.is_dir():
+        if (path / "config.json").is_file():
+            return str(path.resolve())
+        if (path / "adapter_config.json").is_file():
+            raise BadInput(
+                f"{model} is a LoRA adapter, not a model: give its base as the model and it as the "
+                "adapter, or fold them with `whence data merge`"
+            )
+        raise BadInput(
+            f"{model}: no config.json in this folder; expected a Hugging Face model folder"
+        )
+    looks_like_a_path = model.startswith(("/", ".", "~", "\\")) or model.count("/") > 1
+    if path.exists() or looks_like_a_path or not model.strip():
+        raise BadInput(
+            f'no model folder "{model}": give a folder with config.json, a hub id, or tiny'
+        )
+    return model
+
+
+def _device(name: str) -> torch.device:
+    import torch
+
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda", torch.cuda.current_device())
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise BadInput(f'device "{name}" is unknown: use auto, cpu, cuda, cuda:N or mps') from error
+    if device.type == "cuda" and not (device.index or 0) < torch.cuda.device_count():
+        raise BadInput(
+            f'device "{name}" is not here ({torch.cuda.device_count()} CUDA devices): use auto'
+        )
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise BadInput('device "mps" is not here: use auto or cpu')
+    return device
+
+
+def _dtype(name: str, device: torch.device) -> torch.dtype:
+    import torch
+
+    if name == "auto":
+        fast = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.bfloat16 if fast else torch.float32
+    if name not in DTYPES:
+        raise BadInput(f'dtype "{name}" is unknown: use auto, {", ".join(DTYPES)}')
+    dtype: torch.dtype = getattr(torch, DTYPES[name])
+    return dtype
+
+
+@contextmanager
+def _no_progress_bars() -> Iterator[None]:
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
+@contextmanager
+def _one_line(source: str, revision: str | None) -> Iterator[None]:
+    """Turn what Transformers and the hub client raise into one line that says what to do."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
+        raise BadInput(_advice(source, revision, error)) from error
+
+
+def _advice(source: str, revision: str | None, error: BaseException) -> str:
+    from huggingface_hub import constants, errors
+
+    causes: list[BaseException] = [error]
+    while (inner := causes[-1].__cause__ or causes[-1].__context__) and inner not in causes:
+        causes.append(inner)
+
+    def caused_by(*kinds: type[BaseException]) -> bool:
+        return any(isinstance(cause, kinds) for cause in causes)
+
+    if caused_by(errors.GatedRepoError):
+        return (
+            f"model {source} is gated: accept its terms on its hub page, then run `hf auth login` "
+            "(or set HF_TOKEN)"
+        )
+    if caused_by(errors.RevisionNotFoundError):
+        return (
+            f"model {source} has no revision {revision!r}: give a branch, a tag or a commit of it"
+        )
+    if caused_by(errors.RepositoryNotFoundError):
+        return (
+            f"no model {source} on the hub: check the spelling; "
+            "if it is private, run `hf auth login` (or set HF_TOKEN)"
+        )
+    if caused_by(errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled, ConnectionError) or (
+        "connection error" in str(error)
+    ):
+        why = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else "the hub cannot be reached"
+        return (
+            f"model {source} is not in the local cache and {why}: "
+            f"run `hf download {source}` where there is a network, or give a local folder, or tiny"
+        )
+    if "trust_remote_code" in str(error):
+        return f"model {source} brings its own code: read it, then add --trust-remote-code"
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"model {source} cannot be loaded: {lines[0] if lines else type(error).__name__}"
