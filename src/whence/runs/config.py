@@ -1,0 +1,71 @@
+"""The shape shared by every command's configuration.
+
+A command's configuration is one pydantic model. Its fields are its flags, its config-file keys and
+its Python arguments; a field's description is its `--help` text. Written once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field, SecretBytes, SecretStr
+
+from whence.runs.jsonfile import plain
+
+
+class Config(BaseModel):
+    """Base of all configurations: unknown keys are errors, values do not change once made.
+
+    `not_identity` names fields that do not change what a run computes (where it writes, on which
+    device, how it reports). A subclass adds to its bases' names; a nested model has its own.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    not_identity: ClassVar[frozenset[str]] = frozenset()
+
+
+class OutputConfig(Config):
+    """Configuration of a command that fills one output folder."""
+
+    not_identity: ClassVar[frozenset[str]] = frozenset({"output_dir", "overwrite"})
+
+    output_dir: Path = Field(description="Folder to write. Made when the run is whole.")
+    overwrite: bool = Field(
+        default=False,
+        description="Replace an earlier run in the same folder made with other settings.",
+    )
+
+
+def resolved(config: BaseModel) -> dict[str, Any]:
+    """Every setting of `config` as JSON values, paths absolute, secrets (`SecretStr`) left out."""
+    values = {name: getattr(config, name) for name in type(config).model_fields}
+    return {
+        name: _setting(value)
+        for name, value in values.items()
+        if not isinstance(value, SecretStr | SecretBytes)
+    }
+
+
+def not_identity(config: BaseModel) -> list[str]:
+    """Dotted names of the settings that do not change what is computed, nested models included."""
+    bases = (vars(base).get("not_identity", ()) for base in type(config).__mro__)
+    names = sorted({name for base in bases for name in base})
+    for field in type(config).model_fields:
+        nested = getattr(config, field)
+        if isinstance(nested, BaseModel):
+            names += [f"{field}.{name}" for name in not_identity(nested)]
+    return names
+
+
+def _setting(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return resolved(value)
+    if isinstance(value, Path):
+        return str(value.absolute())
+    if isinstance(value, Mapping):
+        return {str(key): _setting(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_setting(item) for item in value]
+    return plain(value)
