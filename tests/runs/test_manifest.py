@@ -122,7 +122,7 @@ def test_unknown_split_is_answered_with_the_nearest(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        ("{", "not valid JSON"),
+        ("{", "not JSON at line 1"),
         ("[]", 'a "splits" object'),
         ('{"splits": {"eval": {"path": 3, "rows": 1}}}', r"splits\.eval needs"),
     ],

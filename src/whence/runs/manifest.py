@@ -8,7 +8,6 @@ group_id` and whatever metadata the source had.
 from __future__ import annotations
 
 import difflib
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from whence.errors import BadInput
+from whence.runs.jsonfile import read_json, write_json
 from whence.runs.tables import read_table, write_parquet
 
 if TYPE_CHECKING:
@@ -63,10 +63,7 @@ def load_manifest(path: Path) -> Manifest:
         path = path / "manifest.json"
     if not path.is_file():
         raise BadInput(f"{path}: no such manifest; `whence data build` writes one")
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise BadInput(f"{path}: not valid JSON ({error})") from error
+    raw = read_json(path)
     named = raw.get("splits") if isinstance(raw, dict) else None
     if not isinstance(named, dict):
         raise BadInput(f'{path}: not a manifest; expected an object with a "splits" object')
@@ -180,19 +177,18 @@ def write_manifest(
     `.partial` folder of a run). Files beside the manifest are named from there; files elsewhere,
     such as a parent manifest's eval split, are named relative to `home`.
     """
-    here = path.resolve().parent
-    final = (home or here).resolve()
     document = {
         **sections,
         "splits": {
-            name: {"path": _relative(split.path, here, final), "rows": split.rows}
+            name: {"path": relative_path(split.path, path.parent, home), "rows": split.rows}
             for name, split in splits.items()
         },
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    write_json(path, document)
 
 
-def _relative(target: Path, here: Path, final: Path) -> str:
-    target = target.resolve()
-    return Path(os.path.relpath(target, here if target.is_relative_to(here) else final)).as_posix()
+def relative_path(target: Path, here: Path, home: Path | None = None) -> str:
+    """How a file in the folder `here` should name `target` once `here` has become `home`."""
+    target, here = target.resolve(), here.resolve()
+    start = here if target.is_relative_to(here) else (home or here).resolve()
+    return Path(os.path.relpath(target, start)).as_posix()

@@ -1,0 +1,106 @@
+"""Subsets on disk: what was drawn, how well it matches, and the manifest to train from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from whence.data.draws import Drawn
+from whence.data.matched import MatchedDraw
+from whence.data.ranking import token_lengths
+from whence.runs.jsonfile import write_json
+from whence.runs.manifest import (
+    Manifest,
+    Split,
+    relative_path,
+    write_manifest,
+    write_split,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+CARRIED_SPLITS = ("attr_query", "eval")
+
+
+def write_subsets(
+    folder: Path,
+    drawn: Mapping[str, Drawn],
+    *,
+    home: Path,
+    parent: Manifest,
+    pool: pa.Table,
+    ranking: pd.DataFrame,
+    pool_split: str,
+    settings: Mapping[str, Any],
+) -> Manifest:
+    """Write the arms' rows and what they are into `folder`, which is to become `home`.
+
+    `subsets/<arm>.parquet`, `subsets/subset_manifest.json` (per arm: rows, tokens, scores, shared
+    rows; strata and token budgets of matched draws), and `continuation_manifest.json`, which has
+    the arms as splits beside the parent's query and eval splits. `pool` is the whole split;
+    `settings` (seed, match_on, …) is recorded. Returns the continuation manifest in `folder`.
+    """
+    import pyarrow as pa
+
+    frame = pool.select(["row_id", "prompt", "completion"]).to_pandas()
+    if "conversation_tokens" in pool.column_names:
+        frame["conversation_tokens"] = pool["conversation_tokens"].to_pandas()
+    lengths, unit = token_lengths(frame, ranking)
+    tokens = dict(zip(frame["row_id"], lengths, strict=True))
+    place = {row_id: i for i, row_id in enumerate(frame["row_id"])}
+    by_id = ranking.set_index("row_id")
+    splits: dict[str, Split] = {}
+    described: dict[str, Any] = {}
+    for name, arm in drawn.items():
+        path = folder / "subsets" / f"{name}.parquet"
+        write_split(pool.take(pa.array([place[row_id] for row_id in arm.row_ids])), path)
+        splits[name] = Split(name, path, len(arm.row_ids))
+        described[name] = {
+            "arm": arm.arm.spec,
+            "path": path.name,
+            "rows": len(arm.row_ids),
+            "tokens": sum(int(tokens[row_id]) for row_id in arm.row_ids),
+            "score": _extent(by_id.loc[arm.row_ids, "score"]),
+            "rank": _extent(by_id.loc[arm.row_ids, "rank"]),
+            "shared_rows": {
+                other: len(set(arm.row_ids) & set(drawn[other].row_ids))
+                for other in drawn
+                if other != name
+            },
+            "match": _describe(arm.of, arm.match) if arm.match else None,
+        }
+    source = {
+        "parent_manifest": relative_path(parent.path, folder, home),
+        "pool_split": pool_split,
+        "pool_rows": pool.num_rows,
+        **settings,
+    }
+    write_json(
+        folder / "subsets" / "subset_manifest.json",
+        {**source, "token_unit": unit, "arms": described},
+    )
+    for name in CARRIED_SPLITS:
+        if name in parent.splits:
+            splits[name] = parent.splits[name]
+    path = folder / "continuation_manifest.json"
+    sections = {"dataset": parent.raw.get("dataset"), "selection": source}
+    write_manifest(path, splits, sections, home=home)
+    return Manifest(path, splits, sections)
+
+
+def _extent(values: pd.Series) -> dict[str, float]:
+    return {"min": values.min(), "mean": values.mean(), "max": values.max()}
+
+
+def _describe(of: str | None, match: MatchedDraw) -> dict[str, Any]:
+    return {
+        "of": of,
+        "notes": match.notes(),
+        "token_budget": match.budget,
+        "within_tolerance": match.budget.within,
+        "borrowed": match.borrowed,
+        "strata": match.strata,
+    }
