@@ -12,10 +12,11 @@ class Finding:
     """The closing words of a command.
 
     headline: one plain sentence. columns, rows: a short table (may be empty).
-    files: what → where.
+    files: what → where. failed: the command ran, and what it looked for is not so (exit code 1).
     """
 
     headline: str
     columns: Sequence[str] = ()
     rows: Sequence[Sequence[str]] = ()
     files: Mapping[str, Path] = field(default_factory=dict)
+    failed: bool = False
