@@ -1,0 +1,46 @@
+// Convenience only: the page says everything without it.
+"use strict";
+
+// Click a column head to sort; click again to turn the order round.
+for (const table of document.querySelectorAll("table.sortable")) {
+  const body = table.tBodies[0];
+  if (body.rows.length < 3) continue;
+  for (const head of table.tHead.rows[0].cells) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.append(...head.childNodes);
+    head.append(button);
+    button.addEventListener("click", () => {
+      const falling = head.getAttribute("aria-sort") === "ascending";
+      const key = (row) => {
+        const cell = row.cells[head.cellIndex];
+        const number = Number.parseFloat(cell.dataset.value ?? cell.textContent);
+        return Number.isNaN(number) ? cell.textContent : number;
+      };
+      const order = (a, b) => {
+        const [x, y] = [key(a), key(b)];
+        if (typeof x === "number" && typeof y === "number") return x - y;
+        return String(x).localeCompare(String(y));
+      };
+      const rows = [...body.rows].sort((a, b) => (falling ? order(b, a) : order(a, b)));
+      for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
+      head.setAttribute("aria-sort", falling ? "descending" : "ascending");
+      body.append(...rows);
+    });
+  }
+}
+
+// Show only the ranked rows of one planted kind.
+for (const filter of document.querySelectorAll(".filter")) {
+  filter.hidden = false;
+  filter.addEventListener("click", (event) => {
+    const chosen = event.target.closest("button");
+    if (!chosen) return;
+    for (const button of filter.querySelectorAll("button")) {
+      button.setAttribute("aria-pressed", String(button === chosen));
+    }
+    for (const row of filter.parentElement.querySelectorAll("li[data-kind]")) {
+      row.hidden = chosen.dataset.kind !== "" && row.dataset.kind !== chosen.dataset.kind;
+    }
+  });
+}
