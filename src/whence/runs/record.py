@@ -57,6 +57,7 @@ class Record:
     peak_memory_bytes: int | None = None
     peak_device_memory_bytes: int | None = None
     device: str | None = None
+    output_dir: str = ""
     working_folder: str = ""
     host: str = ""
     pid: int = 0
@@ -67,7 +68,11 @@ class Record:
 
 
 def begin(
-    command: str, config: BaseModel, inputs: Mapping[str, Any], seeds: Sequence[int]
+    command: str,
+    output_dir: Path,
+    config: BaseModel,
+    inputs: Mapping[str, Any],
+    seeds: Sequence[int],
 ) -> Record:
     """The record of a run that starts now. Raises BadInput when an input is absent."""
     return Record(
@@ -77,6 +82,7 @@ def begin(
         inputs={name: _input(value) for name, value in inputs.items() if value is not None},
         seeds=list(seeds),
         started=datetime.now(UTC).isoformat(timespec="seconds"),
+        output_dir=str(output_dir),
         working_folder=str(Path.cwd()),
         host=socket.gethostname(),
         pid=os.getpid(),
@@ -138,6 +144,21 @@ def differences(old: Record, new: Record) -> list[str]:
             found.append(f"input {name}: {_describe(was)} → {_describe(now)}")
     if list(old.seeds) != list(new.seeds):
         found.append(f"seeds: {_short(list(old.seeds))} → {_short(list(new.seeds))}")
+    return found
+
+
+def changed_inputs(record: Record) -> list[str]:
+    """Which recorded inputs are gone or hold something else now, one sentence each."""
+    found = []
+    for name, recorded in record.inputs.items():
+        for part in recorded if isinstance(recorded, list) else [recorded]:
+            if not isinstance(part, Mapping) or "path" not in part:
+                continue
+            path = Path(part["path"])
+            if not path.exists():
+                found.append(f"input {name} is gone: {path}")
+            elif hash_path(path) != part["sha256"]:
+                found.append(f"input {name} has changed: {path}")
     return found
 
 

@@ -6,6 +6,7 @@ moment, it leaves either the finished folder or a partial one that the same comm
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import time
@@ -31,6 +32,8 @@ from whence.runs.record import (
     read_record,
     write_record,
 )
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -78,15 +81,18 @@ def open_run(
     output_dir = Path(output_dir).absolute()
     if output_dir.exists() and not output_dir.is_dir():
         raise BadInput(f"{output_dir}: is a file, a folder was expected")
-    record = begin(command, config, inputs or {}, seeds)
+    record = begin(command, output_dir, config, inputs or {}, seeds)
     with _held(output_dir):
         partial = output_dir.with_name(f"{output_dir.name}.partial")
         finish_publishing(partial, output_dir)
         if _already_done(output_dir, record, overwrite):
+            logger.info("already done: %s", output_dir)
             yield Run(folder=output_dir, done=True, resumed=False)
             return
         record = _prepare(partial, record, overwrite)
         run = Run(folder=partial, done=False, resumed=record.attempts > 1)
+        if run.resumed:
+            logger.info("continuing the unfinished run in %s", partial)
         started = time.monotonic()
         try:
             yield run
