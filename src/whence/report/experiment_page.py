@@ -44,13 +44,17 @@ def write_experiment_report(
     top_k: how many rows the leading arm took.
     """
     comparisons = verdict["comparisons"]
-    colours = arm_colours(comparisons, list(verdict["arms"]))
+    trained = [] if curves is None else curves["arm"].unique()
+    colours = arm_colours(comparisons, [*verdict["arms"], *trained])
     sections = [comparisons_section(comparisons)] if comparisons else []
     sections.append(arms_section(items, verdict["arms"], comparisons, colours))
     if ranking is not None:
         sections.append(ranking_section(ranking, planted, top_k))
     if curves is not None and not curves.empty:
         sections.append(training_section(curves, colours))
-    sections += [controls_section(controls), rerun_section(rerun)]
+    if controls:
+        sections.append(controls_section(controls))
+    if rerun:
+        sections.append(rerun_section(rerun))
     head = masthead(title, question, comparisons, sections)
     return render_page(title, sections, output, masthead=head)

@@ -48,7 +48,7 @@ def controls_section(controls: Mapping[str, Any]) -> Section:
         "about it.",
         render(
             "controls.html",
-            controls=controls,
+            controls=dict.fromkeys(known) | dict(controls),
             budgets=[
                 (arm, tokens, tokens / reference - 1 if reference else None)
                 for arm, tokens in budgets.items()
@@ -67,7 +67,7 @@ def rerun_section(rerun: Mapping[str, Any]) -> Section:
         "the noise floor of the hardware.",
         render(
             "rerun.html",
-            rerun=rerun,
+            rerun=dict.fromkeys(Rerun.__annotations__) | dict(rerun),
             facts={key: value for key, value in rerun.items() if key not in shown_apart},
         ),
     )
