@@ -82,7 +82,7 @@ def test_coverage_holds_with_few_seeds(seeds: int, between: float) -> None:
         ).interval
         assert interval is not None
         inside += interval.low <= 0 <= interval.high
-    # Docstring: 0.94 – 1.00. Two binomial standard errors of 250 runs are 0.03.
+    # Docstring: 0.93 – 1.00. Two binomial standard errors of 250 runs are 0.03.
     assert inside / runs >= 0.91
 
 
@@ -130,7 +130,7 @@ def test_missing_cells_are_left_out_not_counted_as_zero() -> None:
 
 
 def test_seeds_that_hardly_share_items_give_no_interval() -> None:
-    there = np.eye(6)  # nested, not crossed: many a resample of seeds and items holds no row
+    there = np.array([[1, 0, 0, 0, 0, 0], [0, 1, 1, 1, 1, 1]])  # nested, not crossed
     found = hierarchical_bootstrap(there * np.arange(1.0, 7.0), there)
     assert found.effect == pytest.approx(3.5)
     assert found.interval is None

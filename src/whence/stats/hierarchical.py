@@ -64,19 +64,20 @@ def hierarchical_bootstrap(
     (S−1)/S and uses no t), and the second treats the items as the only ones there are. p is the
     larger of both p's, so p ≤ 1 − confidence exactly when 0 is outside the interval.
 
-    Coverage of the nominal 95 %, measured (1,500 simulated experiments each; normal d with
-    σ_b = 0.3, σ_e = 0.4, and probit right/wrong answers; seed standard deviation of the difference
-    from 0 to 0.1; plus two cases made hard, σ_a²/S = σ_b²/I and σ_a = σ_b·√(S/I) at σ_e = 0.1):
+    Coverage of the nominal 95 %, measured on 800 – 1,500 simulated experiments each: normal d with
+    σ_b = 0.3, σ_e = 0.4 and σ_a from 0 to 0.1; right/wrong answers with a seed effect of 0 to 0.3
+    probits in each arm; and two cases meant to be hard, σ_e = 0.1 with σ_a² = σ_b²/I and with
+    σ_a²/S = σ_b²/I:
 
         seeds  items   crossed bootstrap alone   this interval
         2      200     0.78 – 0.99               0.96 – 1.00
         3       50     0.92 – 0.99               0.95 – 0.99
-        3      200     0.87 – 0.99               0.95 – 0.99
-        5       50     0.92 – 1.00               0.94 – 1.00
-        5      200     0.91 – 1.00               0.94 – 1.00
+        3      200     0.84 – 0.99               0.95 – 0.99
+        5       50     0.92 – 1.00               0.93 – 1.00
+        5      200     0.91 – 0.99               0.94 – 0.99
 
     It errs wide when seeds hardly differ: the crossed bootstrap counts σ_e² up to three times
-    (Owen 2007, theorem 3). Two seeds are honest and nearly useless: t has 1 degree of freedom.
+    (Owen 2007). Two seeds are honest and nearly useless: t has 1 degree of freedom.
     With 20 items the percentile interval itself is narrow and coverage falls to 0.92.
 
     One seed: seeds cannot be resampled, only items are, and the interval speaks of that one trained
@@ -124,7 +125,7 @@ def hierarchical_bootstrap(
 def spread(diff: ArrayLike, sizes: ArrayLike | None = None) -> Spread:
     """Variance components of d [seeds, items] by the method of moments, none below 0.
 
-    Two-way crossed random effects, one value a cell (Searle, Casella & McCulloch 1992, §4.7), on
+    Two-way crossed random effects, one value a cell (Searle, Casella & McCulloch 1992, ch. 4), on
     the linearised cell values when cells hold several rows. Needs two seeds and two items.
 
     Raises BadInput as `hierarchical_bootstrap`, and for fewer than two seeds or items.

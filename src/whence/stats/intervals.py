@@ -132,7 +132,7 @@ def percentile_ends(means: NDArray[np.float64], confidence: float) -> tuple[floa
 def bootstrap_p(means: NDArray[np.float64]) -> float:
     """Two-sided p for "the mean is 0": twice the smaller tail, each tail (1 + count)/(B + 1).
 
-    The interval inverted (Davison & Hinkley 1997, §4.4.5 and §5.2): p ≤ 1 − confidence exactly when
+    The interval inverted (Davison & Hinkley 1997, ch. 5): p ≤ 1 − confidence exactly when
     0 is outside `percentile_ends`. Draws equal to 0 count in both tails; p is never 0, at least
     2/(B + 1).
     """

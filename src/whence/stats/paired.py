@@ -82,7 +82,7 @@ def difference_from_totals(
     means = bootstrap_means(sums, sizes, draws=draws, seed=seed)
     low, high = percentile_ends(means, confidence)
     method = f"percentile bootstrap over {count} clusters, {draws} draws"
-    # Linearised ratio estimator (Cochran 1977, §6.3): plain s/√n when clusters have one row each.
+    # Linearised ratio estimator (Cochran 1977, ch. 6): plain s/√n when clusters have one row each.
     influence = (sums - effect * sizes) * count / sizes.sum()
     return PairedDifference(
         effect=effect,

@@ -48,7 +48,7 @@ class Pairs:
 
 
 def pair(items: pd.DataFrame, arm: str, control: str, metric: str, cluster: str) -> Pairs:
-    """Pair two arms on (seed, row_id); see `whence.stats.verdict.compare` for the rules.
+    """Pair two arms on (seed, row_id); see `whence.stats.verdict.verdicts` for the rules.
 
     Raises BadInput for a missing column or arm, an arm against itself, duplicate (arm, seed,
     row_id), empty ids, values that are not finite numbers, a cluster that differs between the

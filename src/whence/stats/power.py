@@ -80,7 +80,7 @@ def _errors(spread: Spread, seeds: int) -> tuple[tuple[float, int], tuple[float,
     """Expected (standard error, df) with this many seeds: t over seed means; crossed bootstrap.
 
     The bootstrap's own variance is [MS_seed(1−1/S) + MS_item(1−1/I) + MS_rest(1−1/S)(1−1/I)]/(S·I)
-    with the mean squares of the two-way layout (Owen 2007, theorem 3).
+    with the mean squares of the two-way layout (Owen 2007).
     """
     items = spread.items
     of_seeds = (spread.seed + spread.rest / items) / seeds
