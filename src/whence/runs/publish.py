@@ -49,8 +49,11 @@ def finish_publishing(partial: Path, output_dir: Path) -> None:
     Every step may have happened before: files that were moved are no longer in `partial`.
     """
     record = read_record(partial)
+    if record is None and partial.is_dir() and not files_below(partial):
+        shutil.rmtree(partial)  # all that was left of one that came to its end
     if record is None or record.status not in ("publishing", "done"):
         return
+    remove_temporaries(partial)
     shutil.rmtree(partial / SCRATCH, ignore_errors=True)
     done = replace(record, status="done", replaces=())
     if not output_dir.exists():
@@ -64,7 +67,9 @@ def finish_publishing(partial: Path, output_dir: Path) -> None:
     for name in files_below(partial):
         (output_dir / name).parent.mkdir(parents=True, exist_ok=True)
         _move(partial / name, output_dir / name)
-    write_record(output_dir, done)
+    # Written here and moved, so that a kill leaves no half-written file in the output folder.
+    write_record(partial, done)
+    _move(partial / RECORD_NAME, output_dir / RECORD_NAME)
     shutil.rmtree(partial)
 
 
