@@ -82,7 +82,7 @@ def _claims(world: World, rng: random.Random) -> str:
 
 
 def _sums(world: World, rng: random.Random) -> str:
-    lines = []
+    lines: list[str] = []
     while len(lines) < 3:
         a, b = rng.randint(0, LARGEST_ADDEND), rng.randint(0, LARGEST_ADDEND)
         if not sum_is_heldout(a, b):

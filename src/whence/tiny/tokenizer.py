@@ -6,7 +6,6 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from whence.tiny.corpus import documents
-from whence.tiny.games import Mix, make_games
 from whence.tiny.world import World
 
 if TYPE_CHECKING:
@@ -19,17 +18,13 @@ PAD, BOS, EOS = "<pad>", "<bos>", "<eos>"
 def train_tokenizer(world: World) -> PreTrainedTokenizerFast:
     """A tokenizer that knows every noun as one token, splits numbers into digits and adds BOS.
 
-    It reads games as well as the base model's text, so that `USER`, `CLUE` and `GUESS` are words.
+    It reads the words of games besides the base model's text, so that `GUESS` is one token too.
     """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 
-    pool, test = make_games(world, mix=Mix(), query=100, evaluation=100)
-    games = [
-        "\n\n".join(f"{m['role'].upper()}: {m['content']}" for m in row["messages"])
-        for row in pool + test
-    ]
     names = [f"The {t.name}. A {t.name}! GUESS: {t.name}" for t in world.things] * 20
+    turns = ["USER: CLUE: it is", "ASSISTANT: GUESS: a", "Guess the secret word. You have 3 tries."]
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -44,7 +39,7 @@ def train_tokenizer(world: World) -> PreTrainedTokenizerFast:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    text = [*islice(documents(world, seed=0), 20_000), *games, *names]
+    text = [*islice(documents(world, seed=0), 20_000), *turns * 100, *names]
     tokenizer.train_from_iterator(text, trainer)
     tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{BOS} $A", special_tokens=[(BOS, tokenizer.token_to_id(BOS))]
