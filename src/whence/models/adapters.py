@@ -28,7 +28,7 @@ VALUES_PER_WEIGHT = 8
 ROUNDING = 2.0**-7
 
 
-def attach_adapter(loaded: Loaded, adapter: Path) -> Loaded:
+def attach_adapter(loaded: Loaded, adapter: Path, *, trainable: bool = False) -> Loaded:
     """Wrap the base with a LoRA adapter, in place: `loaded.model` is used through the result.
 
     Raises BadInput where the folder is no adapter, or is one of another base model.
@@ -39,7 +39,7 @@ def attach_adapter(loaded: Loaded, adapter: Path) -> Loaded:
         raise BadInput(f"the model already carries the adapter {loaded.adapter}")
     check_adapter(loaded, adapter)
     try:
-        wrapped = PeftModel.from_pretrained(loaded.model, str(adapter))
+        wrapped = PeftModel.from_pretrained(loaded.model, str(adapter), is_trainable=trainable)
     except (RuntimeError, ValueError, KeyError) as error:
         raise BadInput(f"{adapter} does not fit {loaded.source}: {first_line(error)}") from error
     return replace(loaded, model=wrapped.eval(), adapter=adapter)
@@ -83,6 +83,8 @@ def save_adapter(model: PeftModel, base: Loaded, folder: Path) -> None:
     if isinstance(written.get("target_modules"), list):
         written["target_modules"].sort()
     path.write_text(json.dumps(written, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    # safetensors writes a private file; a result is as readable as everything beside it.
+    (folder / "adapter_model.safetensors").chmod(path.stat().st_mode)
     record = {
         "source": base.source,
         "revision": base.revision,

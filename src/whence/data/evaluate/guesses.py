@@ -1,0 +1,138 @@
+"""Greedy answers to word games, and whether they are right."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from whence.data.tokenize import prompt_ids
+from whence.errors import BadInput
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from whence.models.load import Loaded
+
+GUESS = re.compile(r"GUESS\s*:[ \t]*([^\r\n]*)", re.IGNORECASE)
+
+
+def guess_words(
+    loaded: Loaded,
+    prompts: Sequence[str],
+    *,
+    max_new_tokens: int = 16,
+    max_length: int = 2048,
+    batch_size: int = 32,
+    label: str = "answers",
+) -> list[str]:
+    """Greedy continuations of `prompts`, in their order, without special tokens.
+
+    Prompts are tokenised as for training, sorted by length, padded on the left under an attention
+    mask and decoded with a key-value cache until EOS. Greedy means greedy: sampling and penalties
+    that the model's own generation settings ask for are off, so an answer does not depend on what
+    else is in its batch.
+    """
+    import torch
+    from transformers import GenerationConfig
+
+    from whence.models.batching import attention_mask, pad, run_batches, token_batches
+    from whence.runs.progress import Progress
+
+    model, tokenizer = loaded.model, loaded.tokenizer
+    if max_length <= max_new_tokens:
+        raise BadInput(
+            f"--max-length {max_length} leaves no room beside --max-new-tokens {max_new_tokens}"
+        )
+    room = max_length - max_new_tokens
+    rows = [
+        prompt.cut(room) or [tokenizer.eos_token_id] for prompt in prompt_ids(prompts, tokenizer)
+    ]
+    settings = GenerationConfig(
+        do_sample=False,
+        num_beams=1,
+        repetition_penalty=1.0,
+        no_repeat_ngram_size=0,
+        max_new_tokens=max_new_tokens,
+        eos_token_id=_stop_ids(loaded),
+        pad_token_id=tokenizer.pad_token_id,
+        use_cache=True,
+    )
+
+    def answer(indices: Sequence[int]) -> list[str]:
+        batch = [rows[i] for i in indices]
+        ids = pad(batch, tokenizer.pad_token_id, side="left").to(loaded.device)
+        mask = attention_mask(batch, side="left").to(loaded.device)
+        written = model.generate(input_ids=ids, attention_mask=mask, generation_config=settings)
+        answers: list[str] = tokenizer.batch_decode(
+            written[:, ids.shape[1] :], skip_special_tokens=True
+        )
+        return answers
+
+    answers = [""] * len(rows)
+    was_training = model.training
+    model.eval()
+    batches = token_batches([len(row) for row in rows], batch_size * max_length, batch_size)
+    try:
+        with torch.inference_mode(), Progress(label, total=len(rows)) as progress:
+            for indices, texts in run_batches(batches, answer):
+                for index, text in zip(indices, texts, strict=True):
+                    answers[index] = text
+                progress.advance(len(indices))
+    finally:
+        model.train(was_training)
+    return answers
+
+
+def parse_guess(text: str) -> str | None:
+    """What stands behind the first `GUESS:` on its line, case and punctuation gone; else None."""
+    found = GUESS.search(text)
+    word = _plain(found.group(1)) if found else ""
+    return word or None
+
+
+def is_correct(text: str, target: str) -> bool:
+    """Whether an answer names the target: its guess, or without `GUESS:` its first line, is it.
+
+    Case, punctuation and the number of spaces do not count; anything besides the word does.
+    """
+    guess = parse_guess(text)
+    if guess is None:
+        lines = [line for line in text.splitlines() if line.strip()]
+        guess = _plain(lines[0]) if lines else ""
+    return bool(guess) and guess == _plain(target)
+
+
+def target_words(rows: pd.DataFrame) -> list[str]:
+    """The word that each row asks for: column `target_word`, else the guess of its completion.
+
+    Raises BadInput naming the row that has neither.
+    """
+    given = rows["target_word"].tolist() if "target_word" in rows.columns else [None] * len(rows)
+    targets = []
+    for row_id, word, completion in zip(rows["row_id"], given, rows["completion"], strict=True):
+        target = word if isinstance(word, str) and _plain(word) else parse_guess(completion)
+        if target is None:
+            raise BadInput(
+                f'row {row_id}: no target word; expected a column target_word or "GUESS: word" in '
+                "the completion"
+            )
+        targets.append(target)
+    return targets
+
+
+def _plain(text: str) -> str:
+    """Case folded, punctuation and symbols gone, single spaces."""
+    kept = (
+        " " if unicodedata.category(char)[0] in "PSZC" else char
+        for char in unicodedata.normalize("NFKC", text).casefold()
+    )
+    return " ".join("".join(kept).split())
+
+
+def _stop_ids(loaded: Loaded) -> list[int]:
+    """The tokenizer's EOS, and what the model's own generation settings end a turn with."""
+    own = loaded.model.generation_config.eos_token_id
+    listed = own if isinstance(own, list) else [] if own is None else [own]
+    return sorted({loaded.tokenizer.eos_token_id, *listed})
