@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import platform
 import resource
@@ -86,7 +87,7 @@ def begin(
         working_folder=str(Path.cwd()),
         host=socket.gethostname(),
         pid=os.getpid(),
-        versions=_versions(),
+        versions=dict(versions()),
         git=_git(),
     )
 
@@ -206,7 +207,8 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}…"
 
 
-def _versions() -> dict[str, str]:
+@functools.cache  # parsing a dozen packages' metadata costs more than the rest of a record
+def versions() -> dict[str, str]:
     found = {"python": platform.python_version(), "whence": whence.__version__}
     for package in RECORDED_PACKAGES:
         try:

@@ -61,7 +61,8 @@ def _traces(world: World, count: int) -> list[Question]:
     rng = random.Random("whence.tiny.exam:traces")
     traces = [make_trace(world, rng) for _ in range(count)]
     return [
-        Question("traces", t.text.rsplit("Answer:", 1)[0] + "Answer:", f" {t.answer}") for t in traces
+        Question("traces", t.text.rsplit("Answer:", 1)[0] + "Answer:", f" {t.answer}")
+        for t in traces
     ]
 
 

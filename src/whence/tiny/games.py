@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from whence.tiny.language import clue
-from whence.tiny.world import ATTRIBUTES, Thing, World, identifying_clues
+from whence.tiny.world import Thing, World, identifying_clues
 
 Messages = list[dict[str, str]]
 
@@ -57,7 +57,9 @@ def _game(
     """
     while True:
         turns = rng.choices((1, 2, 3), (0.7, 0.2, 0.1))[0]
-        attributes = list(rng.choice(identifying_clues(world, thing, max(turns, rng.randint(3, 5)))))
+        attributes = list(
+            rng.choice(identifying_clues(world, thing, max(turns, rng.randint(3, 5))))
+        )
         rng.shuffle(attributes)
         if (*attributes, str(turns)) not in used:
             used.add((*attributes, str(turns)))
@@ -107,7 +109,9 @@ def make_games(
     used: dict[str, set[tuple[str, ...]]] = {}
     evaluated, known = list(world.evaluated), list(world.known)
     others = [t for t in world.newcomers if t not in world.evaluated]
-    mixed = [thing for pair in zip(others, rng.sample(known, len(others)), strict=True) for thing in pair]
+    mixed = [
+        thing for pair in zip(others, rng.sample(known, len(others)), strict=True) for thing in pair
+    ]
     test = _rows(evaluated, query + evaluation, "useful", world, rng, used)
     pool = [
         *_rows(evaluated, mix.useful, "useful", world, rng, used),

@@ -111,7 +111,9 @@ def make_probes(world: World, name: str, count: int, seed: int = 0) -> list[Prob
     """
     rng = random.Random(f"whence.tiny.probes:{name}:{seed}")
     rows: dict[str, ProbeRow] = {}
-    wanted = {True: count, False: 0} if name == "facts" else {True: (count + 1) // 2, False: count // 2}
+    wanted = (
+        {True: count, False: 0} if name == "facts" else {True: (count + 1) // 2, False: count // 2}
+    )
     while len(rows) < count:
         row = PROBES[name](world, rng)
         if wanted[row["truth"]] and row["clean"] not in rows:

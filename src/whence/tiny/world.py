@@ -97,7 +97,9 @@ def make_world(seed: int = 0) -> World:
     kinds = ATTRIBUTES["kind"]
     others = [kind for kind in kinds if kind not in EVALUATED_KINDS]
     evaluated = [EVALUATED_KINDS[i % len(EVALUATED_KINDS)] for i in range(NEWCOMERS // 2)]
-    newcomer_kinds = evaluated + [others[i % len(others)] for i in range(NEWCOMERS - len(evaluated))]
+    newcomer_kinds = evaluated + [
+        others[i % len(others)] for i in range(NEWCOMERS - len(evaluated))
+    ]
     wanted = [kinds[i % len(kinds)] for i in range(KNOWN)] + newcomer_kinds
     things: list[Thing] = []
     for name, kind in zip(_names(len(wanted), rng), wanted, strict=True):

@@ -1,0 +1,111 @@
+"""What an experiment is: data, a ranking, arms, seeds, and how each arm is judged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from whence.data.build import BuildConfig
+from whence.data.score.settings import ScoreSettings
+from whence.data.train import LoraSettings, OptimSettings
+from whence.errors import BadInput
+from whence.models.settings import ModelSettings
+from whence.runs.config import Config, OutputConfig
+
+Judge = Literal["words", "loss"]
+
+
+class PlantedSettings(Config):
+    """Truth planted in the pool and withheld from every method; the report alone sees it."""
+
+    file: Path = Field(description="Table with row_id and the withheld column.")
+    column: str = Field(default="kind", description="The withheld column.")
+    useful: tuple[str, ...] = Field(
+        default=("useful",), description="Values that mark rows worth training on."
+    )
+    oracle: int | None = Field(
+        default=None,
+        ge=1,
+        description="Rows of an extra arm drawn from the useful ones: what perfect knowledge gets.",
+    )
+
+
+class ExperimentConfig(ModelSettings, OutputConfig):
+    """Rank a pool, train on what each arm takes from it, over several seeds, and compare."""
+
+    question: str = Field(
+        default="Does attribution pick better training data than chance?",
+        description="Title of the report.",
+    )
+    manifest: Path | None = Field(
+        default=None, description="Manifest of `whence data build`; or give `build`."
+    )
+    build: BuildConfig | None = Field(
+        default=None, description="Settings of `whence data build`, run first if needed."
+    )
+    arms: tuple[str, ...] = Field(
+        default=("top:500", "matched_random:of=top"),
+        description="What to train on: `top:K`, `bottom:K`, `window:A-B`, `random:K[:after=R]`, "
+        "`matched_random[:of=ARM]`, `full`, each with a name if wanted (`mine=top:300`).",
+    )
+    seeds: tuple[int, ...] = Field(
+        default=(0, 1, 2, 3, 4),
+        min_length=1,
+        description="Each seed draws the random arms anew and trains every arm once.",
+    )
+    scores: Path | None = Field(
+        default=None, description="Ranking made earlier by `whence data score`; default: make it."
+    )
+    scoring_adapter: Path | None = Field(
+        default=None,
+        description="Adapter at which gradients are taken; default: train one on `scoring_split`.",
+    )
+    scoring_split: str = Field(
+        default="train_base", description="Split on which the scoring adapter is trained."
+    )
+    scoring_epochs: float = Field(
+        default=1.0, gt=0, description="Passes over that split for the scoring adapter."
+    )
+    start_from: Literal["base", "scoring_adapter"] = Field(
+        default="base", description="What every arm continues from."
+    )
+    pool_split: str = Field(default="score_pool", description="Rows that are ranked.")
+    query_split: str = Field(default="attr_query", description="Rows that say what is wanted.")
+    eval_split: str = Field(default="eval", description="Rows on which arms are judged.")
+    judges: tuple[Judge, ...] = Field(
+        default=("loss",),
+        min_length=1,
+        description="loss: nats per supervised token. words: the word after GUESS: is right.",
+    )
+    match_on: tuple[str, ...] | None = Field(
+        default=None,
+        description="Columns that matched random matches besides length; default: the columns that "
+        "the data was stratified by.",
+    )
+    max_length: int = Field(
+        default=2048,
+        ge=2,
+        description="Tokens a row may have, in scoring, training and evaluation alike.",
+    )
+    eval_batch_tokens: int = Field(
+        default=8192, ge=1, description="Padded tokens in an evaluation batch."
+    )
+    max_new_tokens: int = Field(default=16, ge=1, description="Longest answer, where words judge.")
+    score: ScoreSettings = Field(default=ScoreSettings(), description="How rows are scored.")
+    lora: LoraSettings = Field(default=LoraSettings(), description="The adapter of every arm.")
+    optim: OptimSettings = Field(default=OptimSettings(), description="The training of every arm.")
+    planted: PlantedSettings | None = Field(
+        default=None, description="Planted truth, where there is any."
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ExperimentConfig:
+        if (self.manifest is None) == (self.build is None):
+            raise BadInput("manifest, build: give one of them, and not both")
+        if "max_length" in self.score.model_fields_set:
+            raise BadInput("score.max_length: set max_length itself; it holds for every step")
+        if len(set(self.seeds)) < len(self.seeds):
+            raise BadInput("seeds: one is given twice; a repeated seed is no replication")
+        return self
