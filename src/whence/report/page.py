@@ -21,6 +21,7 @@ from markupsafe import Markup
 
 from whence import __version__
 from whence.report import notation
+from whence.runs.atomic import write_text
 
 
 @dataclass(frozen=True)
@@ -83,8 +84,7 @@ def render_page(
         ),
         version=__version__,
     )
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(html, encoding="utf-8", newline="\n")
+    write_text(output, html)
     return output
 
 
