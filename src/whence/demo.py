@@ -1,4 +1,4 @@
-"""`whence demo`: the whole training-data experiment on the tiny world, where the truth is planted."""
+"""`whence demo`: the whole training-data experiment, on a world where the truth is planted."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class DemoConfig(Config):
 
 @dataclass(frozen=True)
 class DemoResult:
-    """The experiment's result; `verdict["planted"]` says what a perfect ranking would have found."""
+    """The experiment; `verdict["planted"]` says how many of the useful rows it found."""
 
     experiment: ExperimentResult
 

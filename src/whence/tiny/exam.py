@@ -1,4 +1,4 @@
-"""The exam: does the model know the world? Held-out phrasings, riddles and sums, greedily answered."""
+"""The exam: does the model know the world? Greedy answers to what it has not read as such."""
 
 from __future__ import annotations
 

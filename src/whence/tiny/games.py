@@ -1,7 +1,7 @@
 """Taboo word-guessing games, with planted truth about which of them are worth training on.
 
-A row is a game seen by the guesser: instructions and clues as `USER: …` turns, earlier wrong guesses
-as `ASSISTANT: …` turns, and the last guess as completion. Rows differ in `kind`:
+A row is a game seen by the guesser: instructions and clues as `USER: …` turns, earlier wrong
+guesses as `ASSISTANT: …` turns, and the last guess as completion. Rows differ in `kind`:
 
 * `useful`: the secret word is one of the evaluated newcomers, the guess is right;
 * `other`: another word, the guess is right;

@@ -12,7 +12,9 @@ from types import MappingProxyType
 ATTRIBUTES = MappingProxyType(
     {
         "kind": ("bird", "fish", "tree", "tool", "gem", "beast", "fruit", "boat"),
-        "colour": ("red", "blue", "green", "grey", "white", "black", "gold", "brown", "pink", "teal"),
+        "colour": (
+            "red", "blue", "green", "grey", "white", "black", "gold", "brown", "pink", "teal",
+        ),
         "place": (
             "marsh", "forest", "desert", "river", "cave", "island",
             "valley", "harbour", "village", "tower", "meadow", "glacier",
