@@ -90,7 +90,8 @@ def _section(
     """Entries of one model for the TypedDict, and the defaults of its switches."""
     table: dict[str, Any] = {}
     switches: dict[str, Any] = {}
-    for name, info in model.model_fields.items():
+    fields = sorted(model.model_fields.items(), key=lambda field: not field[1].is_required())
+    for name, info in fields:
         here = (*path, name)
         inner = nested_model(info.annotation)
         if inner is not None:
@@ -106,7 +107,9 @@ def _section(
             spelling = "-".join([*path, name]).replace("_", "-")
         optional = type(None) in _options(info.annotation)
         if name == positional:
-            about = tyro.conf.arg(help=info.description, metavar=name.upper())
+            about = tyro.conf.arg(
+                help=info.description or "", metavar=name.upper(), help_behavior_hint=""
+            )
             marks: list[Any] = [about, tyro.conf.Positional]
             spelling = name.upper()
         else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import io
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,7 +106,7 @@ def _general(positional: str | None) -> dict[str, Any]:
 def _ask_tyro(flags: Flags, words: list[str], usage: Usage) -> tuple[dict[str, Any], list[str]]:
     """What was typed, as tyro reads it, and the words that it does not know."""
     said = io.StringIO()
-    description = f"{usage.summary}\n\nExample:\n  {usage.example}"
+    description = f"{usage.summary}\n\nExample:\n  {_folded(usage.example)}"
     try:
         with contextlib.redirect_stderr(said):
             typed, unknown = tyro.cli(
@@ -121,6 +122,16 @@ def _ask_tyro(flags: Flags, words: list[str], usage: Usage) -> tuple[dict[str, A
             raise
         raise BadInput(_unboxed(said.getvalue())) from None
     return typed, unknown
+
+
+def _folded(example: str) -> str:
+    """A command line on several lines, as a shell takes it, broken before flags only."""
+    lines = [""]
+    for part in re.split(r" (?=--)", example):
+        if lines[-1] and len(lines[-1]) + len(part) > 68:
+            lines.append("")
+        lines[-1] = f"{lines[-1]} {part}".strip()
+    return " \\\n      ".join(lines)
 
 
 def _unboxed(text: str) -> str:

@@ -101,8 +101,9 @@ COMMANDS = {
         config="whence.data.select:SelectConfig",
         run="whence.data.select:select",
         summary="Draw subsets from a ranking: top, window, random, matched random.",
-        example="whence data select --scores runs/gsm8k/score --arm top:50 "
-        "--arm random:50:after=100 --output-dir runs/gsm8k/arms",
+        example="whence data select --scores runs/gsm8k/score "
+        "--manifest runs/gsm8k/manifest.json --arm top:50 --arm random:50:after=100 "
+        "--output-dir runs/gsm8k/arms",
     ),
     "data eval-loss": Command(
         config="whence.data.evaluate.loss:EvalLossConfig",
@@ -116,7 +117,7 @@ COMMANDS = {
         run="whence.data.evaluate.words:eval_words",
         summary="Let adapters guess words and compare them item by item.",
         example="whence data eval-words --manifest runs/games/manifest.json --base-model tiny "
-        "--adapter top=runs/top --output-dir runs/words",
+        "--top-adapter runs/top --random-adapter runs/random --output-json runs/words.json",
     ),
     "data experiment": Command(
         config="whence.data.experiment:ExperimentConfig",

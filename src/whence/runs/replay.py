@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,27 +113,42 @@ def _run_again(record: Record, folder: Path, beside: Path) -> None:
     command = COMMANDS.get(record.command)
     if command is None:
         raise BadInput(f"{folder}: this version of whence has no command `{record.command}`")
-    settings = _redirected(record.config, record.output_dir, str(beside))
-    try:
-        config = load(command.config).model_validate(settings)
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, first["loc"]))
-        raise BadInput(
-            f"{folder}: whence {record.versions.get('whence')} recorded settings that this version "
-            f"does not take ({key}: {first['msg']})"
-        ) from None
-    with _working_in(Path(record.working_folder)):
-        load(command.run)(config)
+    with tempfile.TemporaryDirectory(prefix="whence-replay-") as aside:
+        settings = _redirected(record, beside, Path(aside))
+        try:
+            config = load(command.config).model_validate(settings)
+        except ValidationError as error:
+            first = error.errors()[0]
+            key = ".".join(map(str, first["loc"]))
+            raise BadInput(
+                f"{folder}: whence {record.versions.get('whence')} recorded settings that this "
+                f"version does not take ({key}: {first['msg']})"
+            ) from None
+        with _working_in(Path(record.working_folder)):
+            load(command.run)(config)
     if not beside.is_dir():
         raise BadInput(f"{folder}: `{record.command}` wrote nothing to compare")
 
 
-def _redirected(value: Any, old: str, new: str) -> Any:
-    """The recorded settings with the output folder, wherever it is named, replaced."""
-    if isinstance(value, Mapping):
-        return {key: _redirected(item, old, new) for key, item in value.items()}
-    return new if value == old else value
+def _redirected(record: Record, beside: Path, aside: Path) -> dict[str, Any]:
+    """The recorded settings, with every place that the command writes to replaced.
+
+    Those are the output folder and, among the settings that do not decide what is computed, every
+    path: a second output such as a JSON file goes to `aside` and is thrown away.
+    """
+    places = set(record.not_identity)
+
+    def redirect(value: Any, name: str) -> Any:
+        if isinstance(value, Mapping):
+            return {k: redirect(item, f"{name}.{k}" if name else k) for k, item in value.items()}
+        if value == record.output_dir:
+            return str(beside)
+        if name in places and isinstance(value, str) and Path(value).is_absolute():
+            return str(aside / Path(value).name)
+        return value
+
+    settings: dict[str, Any] = redirect(record.config, "")
+    return settings
 
 
 @contextlib.contextmanager
