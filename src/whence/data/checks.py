@@ -1,0 +1,118 @@
+"""What must hold of every built data set, checked on every build and written into its manifest.
+
+The checks are §14.5 and §14.6 of the user's notes on this experiment.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from whence.data.filters import text_digest
+from whence.errors import BadInput
+from whence.runs.manifest import ROW_COLUMNS, blank_rows
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+MOST_VALUES = 50
+"""Columns with more distinct values than this are not counted value by value."""
+
+DISJOINT = (
+    ("train_base", "attr_query"),
+    ("train_base", "eval"),
+    ("attr_query", "eval"),
+    ("score_pool", "attr_query"),
+    ("score_pool", "eval"),
+)
+
+
+def check_splits(splits: Mapping[str, pa.Table], sizes: Mapping[str, int]) -> dict[str, Any]:
+    """Check built splits against the sizes asked for.
+
+    Returns name → what was found; raises BadInput at the first that fails. The supervised token
+    count of the sixth check needs the model's tokenizer and is `eval-loss`'s to check; what can be
+    said here is that there are words to learn.
+    """
+    import pyarrow.compute as pc
+
+    ids = {name: _distinct(table, "row_id") for name, table in splits.items()}
+    texts = {name: _distinct(table, "prompt", "completion") for name, table in splits.items()}
+    rows = {name: table.num_rows for name, table in splits.items()}
+    blanks = {
+        column: sum(len(blank_rows(table[column])) for table in splits.values())
+        for column in ("prompt", "completion")
+    }
+    words = {
+        name: int(pc.sum(pc.count_substring_regex(table["completion"], r"\S+")).as_py() or 0)
+        for name, table in splits.items()
+    }
+    metadata = {
+        name: [column for column in table.column_names if column not in ROW_COLUMNS]
+        for name, table in splits.items()
+    }
+    overlaps, doubles = _shared(ids), _shared(texts)
+    _require(not any(overlaps.values()), f"splits share row ids: {overlaps}")
+    _require(not any(doubles.values()), f"splits share prompt and completion: {doubles}")
+    _require(not any(blanks.values()), f"rows have empty text: {blanks}")
+    _require(rows == dict(sizes), f"sizes are {rows}, but {dict(sizes)} were asked for")
+    _require(all(len(ids[name]) == rows[name] for name in rows), "a row_id stands twice")
+    _require(all(words.values()), f"there is nothing to learn: {words} words in completions")
+    _require(
+        len({frozenset(columns) for columns in metadata.values()}) == 1,
+        f"splits have different metadata columns: {metadata}",
+    )
+    return {
+        "shared_row_ids": overlaps,
+        "shared_prompt_and_completion": doubles,
+        "empty_texts": blanks,
+        "rows": rows,
+        "completion_words": words,
+        "metadata_columns": metadata["train_base"],
+        # No failures: a prompt may have several right completions, a group may be meant to recur.
+        "shared_prompts": _shared({n: _distinct(t, "prompt") for n, t in splits.items()}),
+        "shared_groups": _shared({n: _distinct(t, "group_id") for n, t in splits.items()}),
+    }
+
+
+def distribution(
+    splits: Mapping[str, pa.Table], always: Sequence[str]
+) -> dict[str, dict[str, dict[str, int]]]:
+    """Split → column → value → rows, for metadata with few values; `always` are never left out."""
+    import pyarrow as pa
+
+    counted: dict[str, dict[str, dict[str, int]]] = {name: {} for name in splits}
+    schema = splits["train_base"].schema
+    for field in schema:
+        if field.name in ROW_COLUMNS or pa.types.is_nested(field.type):
+            continue
+        counts = {
+            name: Counter("(missing)" if value is None else str(value) for value in column)
+            for name, column in (
+                (name, table[field.name].to_pylist()) for name, table in splits.items()
+            )
+        }
+        few = len(set().union(*counts.values())) <= MOST_VALUES
+        if field.name in always or (few and not pa.types.is_floating(field.type)):
+            for name, values in counts.items():
+                counted[name][field.name] = dict(sorted(values.items()))
+    return counted
+
+
+def _distinct(table: pa.Table, *columns: str) -> set[bytes]:
+    # Digests, because the texts themselves would be held several times over.
+    return {
+        text_digest(*row.values())
+        for batch in table.select(columns).to_batches(max_chunksize=1_000)
+        for row in batch.to_pylist()
+    }
+
+
+def _shared(found: Mapping[str, set[bytes]]) -> dict[str, int]:
+    return {f"{a}&{b}": len(found[a] & found[b]) for a, b in DISJOINT}
+
+
+def _require(holds: bool, failure: str) -> None:
+    if not holds:
+        raise BadInput(f"the splits fail a check: {failure}")

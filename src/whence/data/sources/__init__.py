@@ -1,0 +1,1 @@
+"""Where rows come from, and how a row becomes a prompt and a completion."""
