@@ -11,6 +11,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+PLANTED = {
+    "useful": ["useful"],
+    "composition": {"top": {"useful": 0.75, "other": 0.2, "wrong": 0.05}, "oracle": {"useful": 1}},
+    "note": "withheld from every method",
+}
 VOID = {"meta", "br", "img", "link", "input"}
 
 
@@ -89,7 +94,7 @@ class Experiment:
     ranking: pd.DataFrame
     curves: pd.DataFrame
     comparisons: list[dict[str, Any]]
-    planted: dict[str, Any] = field(default_factory=lambda: {"useful": ["useful"], "share": 0.5})
+    planted: dict[str, Any] = field(default_factory=lambda: dict(PLANTED))
 
     def arguments(self, **changes: Any) -> dict[str, Any]:
         means = self.items.groupby("arm", sort=False)[["correct", "loss"]].mean()

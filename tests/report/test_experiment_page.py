@@ -92,12 +92,14 @@ def test_arms_and_outcomes_are_what_counting_the_items_gives(page: Any, study: A
 
 def test_composition_of_the_top_is_counted(page: Any, study: Any):
     ranked = study.ranking.sort_values("rank")
-    head, *rows = page.table_after("What the top of the ranking is made of")
-    assert head == ["rows", "number", "useful", "other", "wrong"]
-    assert [row[0] for row in rows] == ["top 20", "top 50", "whole pool"]
+    head, *rows = page.table_after("What the ranking is made of")
+    assert head == ["rows", "useful", "other", "wrong"]
+    assert [row[0] for row in rows] == ["top 20", "top 50", "whole pool (80)"]
     share = 100 * (ranked.head(20)["kind"] == "useful").mean()
-    assert rows[0][2] == f"{share:.0f} %"
-    assert rows[2][2:] == ["25 %", "50 %", "25 %"]
+    assert rows[0][1] == f"{share:.0f} %"
+    assert rows[2][1:] == ["25 %", "50 %", "25 %"]
+    taken = page.table_after("What each arm trained on")
+    assert taken[1:] == [["top", "75 %", "20 %", "5 %"], ["oracle", "100 %", "0 %", "0 %"]]
 
 
 def test_the_first_and_last_rows_are_shown_with_text_and_kind(page: Any, study: Any):

@@ -143,4 +143,4 @@ def _lora(weights: proof.Weights) -> Check:
     if not layers:
         return Check("LoRA", "warn", "no linear layer to attach to", "name --target-modules")
     listed = ", ".join(f"{name} ×{count}" for name, count in layers.items())
-    return Check("LoRA", "ok", f"can attach to {listed}")
+    return Check("LoRA", "ok", f"all-linear attaches to {listed}")

@@ -49,7 +49,8 @@ def forest(differences: Sequence[Difference], metric: Metric) -> alt.LayerChart:
                 "unseen_low": -blind * metric.scale,
                 "unseen_high": blind * metric.scale,
                 "settled": d.settled,
-                "written": f"{metric.difference(d.effect)}  {metric.interval(d.interval)}",
+                "written": f"{metric.difference(d.effect)} "
+                f"{metric.interval(d.interval) if d.interval else '(no interval)'}",
             }
         )
     unit = f", {metric.unit}" if metric.unit else ""

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SHOWN_ROWS = 8
+# Keys of the planted table that the composition tables, the curve or the baselines already tell.
+SHOWN_ELSEWHERE = {"useful", "composition", "useful_share", "k", "precision_at_k"}
 _HEAD, _TAIL = 250, 750  # characters of a long text that are shown, from its start and its end
 
 
@@ -26,7 +28,8 @@ def ranking_section(
 
     ranking: `row_id, score, rank` (1 is best), `length_tokens, loss, prompt, completion`, and
     `kind` where the truth was planted.
-    planted: verdict.json's table; its `useful` names the kinds that teach what is evaluated.
+    planted: verdict.json's table; its `useful` names the kinds that teach what is evaluated, its
+    `composition` the share of each kind in what an arm trained on.
     top_k: how many rows the leading arm took, marked in the curve.
     """
     rows = ranking.sort_values("rank").reset_index(drop=True)
@@ -45,9 +48,10 @@ def ranking_section(
         render(
             "ranking.html",
             plots=plots,
-            composition=_composition(rows, kinds, top_k) if kinds else None,
+            cuts=_cuts(rows, kinds, top_k) if kinds else [],
+            taken=_taken(planted, kinds),
             kinds=kinds,
-            facts={k: v for k, v in (planted or {}).items() if k != "useful"},
+            facts={k: v for k, v in (planted or {}).items() if k not in SHOWN_ELSEWHERE},
             ends=[
                 ("highest", _shown(rows.head(SHOWN_ROWS))),
                 ("lowest", _shown(rows.tail(SHOWN_ROWS).iloc[::-1])),
@@ -93,16 +97,24 @@ def _cumulative(found: np.ndarray, marks: Mapping[str, int]) -> Markup:
     )
 
 
-def _composition(
+def _cuts(
     rows: pd.DataFrame, kinds: Sequence[str], top_k: int | None
-) -> list[tuple[str, int, list[float]]]:
+) -> list[tuple[str, list[float]]]:
     """Share of each kind among the top 50, 100, 200, k, and in the whole pool."""
     cuts = sorted({cut for cut in (50, 100, 200, top_k) if cut and cut < len(rows)})
-    parts = [(f"top {cut}", rows.head(cut)) for cut in cuts] + [("whole pool", rows)]
+    parts = [(f"top {cut}", rows.head(cut)) for cut in cuts]
+    parts.append((f"whole pool ({notation.count(len(rows))})", rows))
     return [
-        (name, len(part), [float((part["kind"] == kind).mean()) for kind in kinds])
-        for name, part in parts
+        (name, [float((part["kind"] == kind).mean()) for kind in kinds]) for name, part in parts
     ]
+
+
+def _taken(
+    planted: Mapping[str, Any] | None, kinds: Sequence[str]
+) -> list[tuple[str, list[float]]]:
+    """Share of each kind among the rows that each arm trained on."""
+    composition: Mapping[str, Mapping[str, float]] = (planted or {}).get("composition", {})
+    return [(arm, [own.get(kind, 0.0) for kind in kinds]) for arm, own in composition.items()]
 
 
 def _shown(rows: pd.DataFrame) -> list[dict[str, Any]]:
