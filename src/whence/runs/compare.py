@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,6 +18,12 @@ MEASURED = re.compile(
     r"(^|_)(seconds|runtime|time|started|finished|memory|per_second|flos|bytes_peak)($|_)"
 )
 """Keys whose values measure the machine and the hour, not the result."""
+
+NUMPY_KINDS = {
+    "F64": "<f8", "F32": "<f4", "F16": "<f2", "BOOL": "?", "U8": "u1", "I8": "i1",
+    "I16": "<i2", "U16": "<u2", "I32": "<i4", "U32": "<u4", "I64": "<i8", "U64": "<u8",
+}  # fmt: skip
+"""safetensors' names of number formats in NumPy's spelling."""
 
 NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?")
 
@@ -41,12 +47,12 @@ class Comparison:
 
 
 def compare_files(
-    name: str, old: Path, new: Path, tolerance: float, moved: tuple[str, str]
+    name: str, old: Path, new: Path, tolerance: float, spellings: Sequence[tuple[str, str]]
 ) -> Comparison:
     """Compare `new` with `old`.
 
-    moved: (the new run's folder, the old run's folder); the one stands for the other in text,
-    because some outputs name their own place.
+    spellings: (written, meant) pairs, replaced in turn in both where they are text: some outputs
+    name their own place, which is another one in the second run.
     """
     if not new.is_file():
         return Comparison(name, "missing", why="the replay did not write it")
@@ -54,7 +60,9 @@ def compare_files(
         return Comparison(name, "new", why="only the replay wrote it")
     first, second = old.read_bytes(), new.read_bytes()
     if old.suffix in TEXT_SUFFIXES:
-        second = second.replace(moved[0].encode(), moved[1].encode())
+        for written, meant in spellings:
+            first = first.replace(written.encode(), meant.encode())
+            second = second.replace(written.encode(), meant.encode())
     if first == second:
         return Comparison(name, "identical")
     read = _readers().get(old.suffix)
@@ -79,7 +87,7 @@ def _readers() -> Mapping[str, Callable[[Path, bytes], Any]]:
         ".json": lambda path, data: json.loads(data),
         ".jsonl": lambda path, data: [json.loads(line) for line in data.splitlines() if line],
         ".parquet": lambda path, data: _parquet(path),
-        ".safetensors": lambda path, data: _safetensors(path),
+        ".safetensors": lambda path, data: _safetensors(data),
         ".npy": lambda path, data: _npy(path),
         ".csv": _text, ".html": _text, ".md": _text, ".svg": _text, ".txt": _text, ".yaml": _text,
     }  # fmt: skip
@@ -99,10 +107,19 @@ def _parquet(path: Path) -> dict[str, list[Any]]:
     return columns
 
 
-def _safetensors(path: Path) -> dict[str, np.ndarray]:
-    from safetensors.torch import load_file
+def _safetensors(data: bytes) -> dict[str, np.ndarray]:
+    import numpy as np
+    from safetensors import deserialize
 
-    return {name: tensor.double().numpy() for name, tensor in load_file(path).items()}
+    tensors = {}
+    for name, tensor in deserialize(data):  # type: ignore[no-untyped-call]
+        kind = tensor["dtype"]
+        if kind == "BF16":  # the upper half of a float32, which NumPy has no name for
+            values = (np.frombuffer(tensor["data"], "<u2").astype("<u4") << 16).view("<f4")
+        else:
+            values = np.frombuffer(tensor["data"], NUMPY_KINDS[kind])
+        tensors[name] = values.reshape(tensor["shape"])
+    return tensors
 
 
 def _npy(path: Path) -> np.ndarray:
@@ -121,7 +138,7 @@ def _pairs(a: Any, b: Any, where: str) -> Iterator[tuple[Any, Any, str]]:
             if key in a and key in b:
                 yield from _pairs(a[key], b[key], place)
             else:
-                yield a.get(key), b.get(key), place
+                yield a.get(key, "(absent)"), b.get(key, "(absent)"), place
     elif isinstance(a, list) and isinstance(b, list) and len(a) == len(b):
         for index, (left, right) in enumerate(zip(a, b, strict=True)):
             yield from _pairs(left, right, f"{where}[{index}]")

@@ -82,10 +82,14 @@ def replay(config: ReplayConfig) -> ReplayResult:
         raise BadInput(f"{beside}: is left from an earlier replay; look at it and remove it")
     _run_again(record, folder, beside)
     again = read_record(beside)
-    names = sorted({*record.outputs, *(again.outputs if again else ())})
-    moved = (str(beside), record.output_dir)
+    outputs = sorted({*record.outputs, *(again.outputs if again else ())})
+    here = Path(record.output_dir)
+    spellings = [(str(beside), str(here))]
+    if here.is_relative_to(record.working_folder):  # as a relative --output-dir was written
+        spellings.append((str(here), str(here.relative_to(record.working_folder))))
     files = tuple(
-        compare_files(name, folder / name, beside / name, config.tolerance, moved) for name in names
+        compare_files(name, folder / name, beside / name, config.tolerance, spellings)
+        for name in outputs
     )
     same = all(file.same for file in files)
     if same:
