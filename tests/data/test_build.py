@@ -282,7 +282,7 @@ SMALL = {"train_size": 10, "query_size": 5, "eval_size": 5}
         (PLAIN, {"min_reward_model_score": 0.5}, 'no column "reward_model_score"'),
         ([*PLAIN, {"prompt": "p", "completion": ""}], {}, r"a\.jsonl, row 31: the completion"),
         ([{**row, "row_id": i // 2} for i, row in enumerate(PLAIN)], {}, r'row 2: row_id "0"'),
-        ([{**r, "k": 1} for r in PLAIN], {"stratify_by": ("k",), "withhold": ("k",)}, "is withheld"),
+        ([{**r, "k": 1} for r in PLAIN], {"stratify_by": ["k"], "withhold": ["k"]}, "is withheld"),
         (PLAIN[:1], {}, "asks for 20 rows, but 1 of 1 are left"),
         ([], {}, r"a\.jsonl: has no rows"),
     ],

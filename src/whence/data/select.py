@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import tyro
 from pydantic import Field
 
 from whence.data.arms import GRAMMAR, Arm, parse_arm, parse_arms
@@ -46,7 +45,7 @@ class SelectConfig(OutputConfig):
         description="Folder of `whence data score`, or a table with row_id and score."
     )
     manifest: Path = Field(description="Manifest whose pool was scored.")
-    arm: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = Field(
+    arm: tuple[str, ...] = Field(
         min_length=1, description=f"An arm to draw; may be given several times. One of {GRAMMAR}."
     )
     pool_split: str = Field(default="score_pool", description="Split that was scored.")
