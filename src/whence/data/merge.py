@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
@@ -31,12 +31,10 @@ PROBE_SHAPE = (2, 32)
 class MergeConfig(ModelSettings, OutputConfig):
     """Fold a LoRA adapter into its base model."""
 
-    not_identity: ClassVar[frozenset[str]] = frozenset()
-
     adapter_path: Path = Field(description="LoRA adapter to fold in.")
     dtype: str = Field(
-        default="auto",
-        description="Precision of the merged weights; auto is the one the base is stored in.",
+        default="stored",
+        description="Precision of the merged weights; stored is the one that the base has on disk.",
     )
 
 
@@ -52,8 +50,8 @@ class MergeResult:
     def finding(self) -> Finding:
         """That the merged model is the adapted one, and how closely."""
         return Finding(
-            headline=f"Merged in {self.dtype}: logits differ by {self.largest_difference:.1e} of the "
-            f"largest one (rounding allows {self.allowed:.0e}).",
+            headline=f"Merged in {self.dtype}: logits differ by {self.largest_difference:.1e} of "
+            f"the largest one (rounding allows {self.allowed:.0e}).",
             files={"model": self.model},
         )
 
@@ -81,7 +79,7 @@ def _merge(config: MergeConfig, folder: Path) -> None:
     from whence.models.load import load_model
     from whence.models.unembed import NOISE
 
-    adapted = config.model_copy(update={"dtype": _dtype(config)}).load(config.adapter_path)
+    adapted = config.load(config.adapter_path)
     dtype = str(adapted.dtype).removeprefix("torch.")
     wanted = _probe(adapted)
     merged = adapted.model.merge_and_unload(safe_merge=True)
@@ -116,19 +114,3 @@ def _probe(loaded: Loaded) -> Tensor:
     with torch.inference_mode():
         logits: Tensor = loaded.model(input_ids=ids, use_cache=False).logits
     return logits.float().cpu()
-
-
-def _dtype(config: MergeConfig) -> str:
-    """The dtype asked for, or the one that the base's own configuration states."""
-    if config.dtype != "auto":
-        return config.dtype
-    from transformers import AutoConfig
-
-    from whence.models.load import model_source
-
-    stored = AutoConfig.from_pretrained(
-        model_source(config.base_model),
-        revision=config.revision,
-        trust_remote_code=config.trust_remote_code,
-    ).get_text_config()
-    return str(getattr(stored, "dtype", None) or "float32").removeprefix("torch.")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from whence.errors import BadInput
 from whence.models.adapters import attach_adapter, detach_adapter, using_adapter
+from whence.models.hub import advised, files_only
 
 if TYPE_CHECKING:
     import torch
@@ -71,7 +72,7 @@ def load_model(
     """Load a causal language model with its tokenizer, and a LoRA adapter if one is given.
 
     model: folder, hub id, or "tiny". dtype "auto": bfloat16 on a GPU that computes in it, float32
-    elsewhere. device "auto": cuda, else mps, else cpu.
+    elsewhere; "stored": as in the weight file. device "auto": cuda, else mps, else cpu.
 
     Raises BadInput where the model, revision, dtype, device or adapter cannot be had, and where the
     weights do not fill the architecture (Transformers would go on with random numbers there).
@@ -80,14 +81,16 @@ def load_model(
 
     place = _device(device)
     precision = _dtype(dtype, place)
-    tokenizer = load_tokenizer(model, revision=revision, trust_remote_code=trust_remote_code)
     source = model_source(model)
-    with _one_line(source, revision), _no_progress_bars():
+    local_only = files_only(source)
+    tokenizer = _tokenizer(source, revision, trust_remote_code, local_only)
+    with advised(source, revision), _no_progress_bars():
         network, report = AutoModelForCausalLM.from_pretrained(
             source,
             revision=revision,
-            dtype=precision,
+            dtype=precision or "auto",
             trust_remote_code=trust_remote_code,
+            local_files_only=local_only,
             attn_implementation=attn_implementation,
             output_loading_info=True,
         )
@@ -102,7 +105,7 @@ def load_model(
         model=network,
         tokenizer=tokenizer,
         device=place,
-        dtype=precision,
+        dtype=network.dtype,
         source=source,
         revision=getattr(network.config, "_commit_hash", None) or revision,
     )
@@ -117,12 +120,21 @@ def load_tokenizer(
     A tokenizer without a padding token pads with EOS, as TRL does: the padding is masked, so its id
     is never seen. Raises BadInput as `load_model` does, and where there is no EOS.
     """
+    source = model_source(model)
+    return _tokenizer(source, revision, trust_remote_code, files_only(source))
+
+
+def _tokenizer(
+    source: str, revision: str | None, trust_remote_code: bool, local_only: bool
+) -> PreTrainedTokenizerBase:
     from transformers import AutoTokenizer
 
-    source = model_source(model)
-    with _one_line(source, revision):
+    with advised(source, revision):
         tokenizer = AutoTokenizer.from_pretrained(
-            source, revision=revision, trust_remote_code=trust_remote_code
+            source,
+            revision=revision,
+            trust_remote_code=trust_remote_code,
+            local_files_only=local_only,
         )
     if tokenizer.eos_token_id is None:
         raise BadInput(
@@ -185,14 +197,16 @@ def _device(name: str) -> torch.device:
     return device
 
 
-def _dtype(name: str, device: torch.device) -> torch.dtype:
+def _dtype(name: str, device: torch.device) -> torch.dtype | None:
     import torch
 
     if name == "auto":
         fast = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
         return torch.bfloat16 if fast else torch.float32
+    if name == "stored":
+        return None
     if name not in DTYPES:
-        raise BadInput(f'dtype "{name}" is unknown: use auto, {", ".join(DTYPES)}')
+        raise BadInput(f'dtype "{name}" is unknown: use auto, stored, {", ".join(DTYPES)}')
     dtype: torch.dtype = getattr(torch, DTYPES[name])
     return dtype
 
@@ -208,52 +222,3 @@ def _no_progress_bars() -> Iterator[None]:
     finally:
         if shown:
             logging.enable_progress_bar()
-
-
-@contextmanager
-def _one_line(source: str, revision: str | None) -> Iterator[None]:
-    """Turn what Transformers and the hub client raise into one line that says what to do."""
-    from safetensors import SafetensorError
-
-    try:
-        yield
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
-        raise BadInput(_advice(source, revision, error)) from error
-
-
-def _advice(source: str, revision: str | None, error: BaseException) -> str:
-    from huggingface_hub import constants, errors
-
-    causes: list[BaseException] = [error]
-    while (inner := causes[-1].__cause__ or causes[-1].__context__) and inner not in causes:
-        causes.append(inner)
-
-    def caused_by(*kinds: type[BaseException]) -> bool:
-        return any(isinstance(cause, kinds) for cause in causes)
-
-    if caused_by(errors.GatedRepoError):
-        return (
-            f"model {source} is gated: accept its terms on its hub page, then run `hf auth login` "
-            "(or set HF_TOKEN)"
-        )
-    if caused_by(errors.RevisionNotFoundError):
-        return (
-            f"model {source} has no revision {revision!r}: give a branch, a tag or a commit of it"
-        )
-    if caused_by(errors.RepositoryNotFoundError):
-        return (
-            f"no model {source} on the hub: check the spelling; "
-            "if it is private, run `hf auth login` (or set HF_TOKEN)"
-        )
-    if caused_by(errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled, ConnectionError) or (
-        "connection error" in str(error)
-    ):
-        why = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else "the hub cannot be reached"
-        return (
-            f"model {source} is not in the local cache and {why}: "
-            f"run `hf download {source}` where there is a network, or give a local folder, or tiny"
-        )
-    if "trust_remote_code" in str(error):
-        return f"model {source} brings its own code: read it, then add --trust-remote-code"
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"model {source} cannot be loaded: {lines[0] if lines else type(error).__name__}"

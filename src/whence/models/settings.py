@@ -27,8 +27,8 @@ class ModelSettings(Config):
     )
     dtype: str = Field(
         default="auto",
-        description="float32, bfloat16, float16; auto is bfloat16 on a GPU that computes in it, "
-        "else float32.",
+        description="float32, bfloat16, float16, stored; auto is bfloat16 on a GPU that computes "
+        "in it, else float32.",
     )
     device: str = Field(
         default="auto", description="cpu, cuda, cuda:N, mps; auto takes the first there is."
