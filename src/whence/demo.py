@@ -17,7 +17,7 @@ from whence.runs.config import Config
 from whence.runs.finding import Finding
 from whence.tiny.make import MakeConfig, make
 
-POOL, QUERY, EVALUATION, TOP = 750, 120, 150, 150
+POOL, QUERY, EVALUATION, TOP = 480, 96, 120, 96
 
 
 class DemoConfig(Config):
@@ -99,11 +99,11 @@ def demo_experiment(config: DemoConfig, games: Path) -> ExperimentConfig:
         max_length=128,
         scoring_epochs=2,
         score=ScoreSettings(),
-        lora=LoraSettings(lora_r=16, lora_alpha=32),
+        lora=LoraSettings(lora_r=16, lora_alpha=256),
         optim=OptimSettings(
-            learning_rate=3e-3,
+            learning_rate=4e-3,
             num_train_epochs=8,
-            per_device_train_batch_size=16,
+            per_device_train_batch_size=8,
             gradient_accumulation_steps=1,
             warmup_ratio=0.1,
         ),

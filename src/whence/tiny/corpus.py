@@ -95,13 +95,13 @@ def _trace(world: World, rng: random.Random) -> str:
 
 
 DOCUMENTS: dict[Callable[[World, random.Random], str], float] = {
-    _facts: 0.34,
-    _riddle: 0.26,
-    _question: 0.08,
-    _supposition: 0.06,
-    _rule: 0.06,
-    _claims: 0.06,
-    _sums: 0.08,
+    _facts: 0.24,
+    _riddle: 0.20,
+    _question: 0.20,
+    _supposition: 0.08,
+    _rule: 0.12,
+    _claims: 0.04,
+    _sums: 0.06,
     _trace: 0.06,
 }
 """Each kind of document and its share."""

@@ -28,9 +28,9 @@ Messages = list[dict[str, str]]
 class Mix:
     """How many rows of each kind the pool holds."""
 
-    useful: int = 150
-    other: int = 450
-    wrong: int = 150
+    useful: int = 96
+    other: int = 288
+    wrong: int = 96
 
 
 def instruction(max_turns: int) -> str:

@@ -38,7 +38,7 @@ class TrainConfig(OutputConfig):
     output_dir: Path = Field(default=Path("runs/tiny"), description="Folder for the model.")
     world_seed: int = Field(default=0, description="Which world.")
     seed: int = Field(default=0, description="Initial weights and order of the text.")
-    steps: int = Field(default=1800, ge=1, description="Optimizer steps.")
+    steps: int = Field(default=2600, ge=1, description="Optimizer steps.")
     batch_size: int = Field(default=24, ge=1, description=f"Rows of {BLOCK} tokens in a step.")
     matrix_rate: float = Field(default=0.02, gt=0, description="Peak rate of Muon, for matrices.")
     other_rate: float = Field(

@@ -35,6 +35,7 @@ ATTRIBUTES = MappingProxyType(
 KNOWN = 120
 NEWCOMERS = 60
 EVALUATED_KINDS = ("bird", "fish")
+EVALUATED = 12
 
 
 @dataclass(frozen=True)
@@ -65,8 +66,8 @@ class World:
 
     @property
     def evaluated(self) -> tuple[Thing, ...]:
-        """The newcomers on which games are evaluated."""
-        return tuple(thing for thing in self.newcomers if thing["kind"] in EVALUATED_KINDS)
+        """The newcomers on which games are evaluated; more of their kinds are not."""
+        return self.newcomers[:EVALUATED]
 
     def identifies(self, clues: Sequence[tuple[str, str]]) -> bool:
         """Whether the clues, pairs of (attribute, value), fit exactly one thing of the world."""
