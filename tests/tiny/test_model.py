@@ -64,7 +64,7 @@ def test_killed_training_goes_on_to_the_same_weights(
     monkeypatch.setattr(recipe, "CHECKPOINT_EVERY", 2)
     whole, _ = recipe.train_base(config, tmp_path / "whole.safetensors")
 
-    class Killed(Exception):
+    class Killed(BaseException):
         pass
 
     def save_and_die(*arguments: object) -> None:
