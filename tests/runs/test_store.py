@@ -106,7 +106,7 @@ def test_another_run_is_refused_with_what_differs(tmp_path: Path) -> None:
     source = tmp_path / "rows"
     source.write_text("1")
     run_once(Settings(output_dir=out), inputs={"rows": source})
-    with pytest.raises(BadInput, match=r"adapter\.rank: 16 → 8; k: 3 → 5; use --overwrite"):
+    with pytest.raises(BadInput, match=r"adapter\.rank: 16 → 8; k: 3 → 5; use --overwrite, or"):
         run_once(Settings(output_dir=out, k=5, adapter=Adapter(rank=8)), inputs={"rows": source})
     source.write_text("2")
     with pytest.raises(BadInput, match=r"input rows: .*rows \(6b86b273\) → .*rows \(d4735e3a\)"):

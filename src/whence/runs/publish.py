@@ -76,16 +76,17 @@ def finish_publishing(partial: Path, output_dir: Path) -> None:
 def _refuse_foreign(names: list[str], output_dir: Path, owned: set[str]) -> None:
     """Raise BadInput when publishing would write over a file that no earlier run made."""
     for name in names:
-        parts = Path(name).parts
-        for depth in range(1, len(parts) + 1):
-            place = Path(*parts[:depth])
-            taken = (output_dir / place).exists() and not (output_dir / place).is_dir()
-            if (taken and place.as_posix() not in owned) or (
-                depth == len(parts) and (output_dir / place).is_dir()
-            ):
+        target = output_dir / name
+        if target.is_dir():
+            in_the_way = [path for path in target.rglob("*") if path.is_file()]
+        else:  # the file itself, or a file where a folder of its path would be
+            above = [path for path in target.parents if path.is_relative_to(output_dir)]
+            in_the_way = [path for path in (target, *above) if path.is_file()]
+        for path in in_the_way:
+            if path.relative_to(output_dir).as_posix() not in owned:
                 raise BadInput(
-                    f"{output_dir / place} is in the way and was not made by whence; move it and "
-                    f"run the same command again (the finished work is in {output_dir}.partial)"
+                    f"{path} is in the way and was not made by whence; move it and run the same "
+                    f"command again (the finished work is in {output_dir}.partial)"
                 )
 
 

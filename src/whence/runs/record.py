@@ -181,6 +181,8 @@ def _content(recorded: Any) -> Any:
 
 
 def _describe(recorded: Any) -> str:
+    if isinstance(recorded, list):
+        return ", ".join(map(_describe, recorded))
     if isinstance(recorded, Mapping) and "sha256" in recorded:
         return f"{recorded['path']} ({recorded['sha256'][:8]})"
     return _short(_content(recorded))
@@ -256,4 +258,7 @@ def _device() -> str:
     cuda = _cuda()
     if cuda:
         return f"cuda: {cuda.get_device_name()}"
+    torch = sys.modules.get("torch")
+    if torch and torch.backends.mps.is_available() and torch.mps.driver_allocated_memory():
+        return f"mps: {platform.machine()}"
     return f"cpu: {platform.machine()}, {os.cpu_count()} cores"

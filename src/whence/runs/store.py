@@ -114,7 +114,7 @@ def _held(output_dir: Path) -> Iterator[None]:
             holder = Path(lock.lock_file).read_text().strip()
         raise BadInput(
             f"{output_dir}: another whence process ({holder or 'pid not known yet'}) is writing "
-            "here; wait for it, stop it, or use another --output-dir"
+            "here; wait for it, stop it, or write to another folder"
         ) from None
     except OSError as error:
         raise BadInput(f"{output_dir}: cannot be written ({error.strerror})") from None
@@ -147,7 +147,7 @@ def _already_done(output_dir: Path, record: Record, overwrite: bool) -> bool:
     if found and not overwrite:
         raise BadInput(
             f"{output_dir} holds another run: {'; '.join(found)}; "
-            "use --overwrite or another --output-dir"
+            "use --overwrite, or write to another folder"
         )
     return False
 
@@ -163,7 +163,7 @@ def _prepare(partial: Path, record: Record, overwrite: bool) -> Record:
         elif files_below(partial) and not overwrite:
             raise BadInput(
                 f"{partial} holds an unfinished run: {'; '.join(found)}; "
-                "use --overwrite to discard it or another --output-dir"
+                "use --overwrite to discard it, or write to another folder"
             )
         else:
             shutil.rmtree(partial)
