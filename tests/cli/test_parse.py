@@ -173,6 +173,7 @@ def test_the_file_may_stand_without_a_flag(tmp_path: Path) -> None:
         ("lora: {rank: x}", r"toy\.yaml: lora\.rank: should be a valid integer"),
         ("- a\n- b", r"toy\.yaml: holds a list"),
         ("a: b: c", r"toy\.yaml: not YAML at line 1"),
+        ("seed: 1\nseed: 2", r"toy\.yaml: not YAML at line 2: seed is given twice"),
     ],
 )
 def test_what_is_wrong_in_a_file_is_named(tmp_path: Path, text: str, message: str) -> None:
