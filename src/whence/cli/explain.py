@@ -30,6 +30,7 @@ def unboxed(text: str) -> str:
 
 
 def unknown_word(words: list[str], flags: Flags) -> str:
+    """What to say of words that belong to no flag: the first of them, and the nearest flag."""
     spelled = [word for word in words if word.startswith("-")]
     if not spelled:
         return f"unexpected word {words[0]!r}"
@@ -71,7 +72,9 @@ def _sentence(name: str, location: tuple[str, ...], problem: Any, model: type[Ba
         return f"{name}: no such key{nearest(location[-1], _keys(model, location[:-1]))}"
     if problem["type"] in ("value_error", "assertion_error"):
         return f"{name}: {problem['ctx']['error']}" if location else str(problem["ctx"]["error"])
-    return f"{name}: {message.removeprefix('Input ')}, got {problem['input']!r}"
+    got = repr(problem["input"])
+    got = got if len(got) <= 80 else f"{got[:77]}…"
+    return f"{name}: {message.removeprefix('Input ')}, got {got}"
 
 
 def _keys(model: type[BaseModel], path: tuple[str, ...]) -> list[str]:
