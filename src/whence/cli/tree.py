@@ -74,7 +74,8 @@ COMMANDS = {
         run="whence.data.build:build",
         summary="Turn chats or prompt/completion rows into splits and a manifest.",
         example="whence data build --train-file train.jsonl --test-file test.jsonl "
-        "--prompt-field question --completion-field answer --run-dir runs/gsm8k",
+        "--prompt-field question --completion-field answer --train-size 5000 "
+        "--run-dir runs/gsm8k",
     ),
     "data finetune": Command(
         config="whence.data.finetune:FinetuneConfig",
@@ -123,7 +124,7 @@ COMMANDS = {
         config="whence.data.experiment:ExperimentConfig",
         run="whence.data.experiment:experiment",
         summary="Retrain on several subsets over several seeds and give a verdict.",
-        example="whence data experiment examples/tiny-taboo/experiment.yaml",
+        example="whence data experiment examples/tiny-games/experiment.yaml",
         positional="config",
     ),
 }

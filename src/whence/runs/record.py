@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from importlib import metadata
@@ -236,7 +237,13 @@ def _git() -> dict[str, Any] | None:
 
 
 def _peak_memory() -> int:
-    # Linux counts in KiB, macOS in bytes.
+    """Largest resident size of this process so far, in bytes."""
+    with suppress(OSError):
+        # Linux carries ru_maxrss over from the process that started this one; VmHWM is our own.
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    # Elsewhere: Linux counts in KiB, macOS in bytes.
     unit = 1 if sys.platform == "darwin" else 1024
     who = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
     return unit * max(resource.getrusage(w).ru_maxrss for w in who)
