@@ -66,7 +66,7 @@ class ScoreSettings(Config):
         description="Longest row in tokens; longer ones are cut as in finetuning, and counted.",
     )
     token_batch_size: int = Field(
-        default=4096,
+        default=2048,
         ge=2,
         description="Tokens in a batch, padding included. A row longer than this is cut to it. "
         "Halved by itself when memory runs out.",
