@@ -146,20 +146,23 @@ def fit(
 
 @contextmanager
 def restored(base: PreTrainedModel) -> Iterator[None]:
-    """Leave a model as it was: attributes, configurations, gradients' flags, evaluation mode.
+    """Leave a model as it was: attributes, configurations, hooks, gradient flags, evaluation mode.
 
-    TRL patches `forward`, tags the model and edits its configurations; PEFT freezes parameters.
-    The weights themselves are never touched, so nothing of them is copied.
+    TRL patches `forward`, tags the model, edits its configurations and hooks its embeddings; PEFT
+    freezes parameters. The weights themselves are never touched, so nothing of them is copied.
     """
     holders = [base, base.config, base.config.get_text_config(), base.generation_config]
     before = [dict(vars(holder)) for holder in holders if holder is not None]
+    hooks = {module: dict(module._forward_hooks) for module in base.modules()}
     trainable = [parameter for parameter in base.parameters() if parameter.requires_grad]
     try:
         yield
     finally:
         if base.is_activation_checkpointing:
             base.activation_checkpointing_disable()
-            base.disable_input_require_grads()
+        for module, own in hooks.items():
+            module._forward_hooks.clear()
+            module._forward_hooks.update(own)
         for holder, attributes in zip([h for h in holders if h is not None], before, strict=True):
             vars(holder).clear()
             vars(holder).update(attributes)
