@@ -165,6 +165,19 @@ def test_dropped_rows_are_said() -> None:
     assert found.sentence.endswith("; 5 rows without a partner left out")
 
 
+def test_an_interval_of_two_shares_stays_within_a_whole() -> None:
+    rows = [
+        {"arm": arm, "seed": seed, "row_id": str(item), "correct": arm == "a" and item != seed}
+        for arm in ("a", "b")
+        for seed in (0, 1)
+        for item in range(12)
+        if not (seed == 1 and arm == "a" and item > 8)
+    ]
+    found = compare(pd.DataFrame(rows), "a", "b", "correct")
+    assert found.interval is not None
+    assert found.interval[1] <= 1.0
+
+
 def test_q_counts_the_whole_table_and_json_has_exactly_the_keys() -> None:
     pairs = [("top_k", "matched_random"), ("bm25", "matched_random"), ("top_k", "bm25")]
     table = verdicts(TABLE, pairs, {"correct": True, "loss": False})

@@ -163,12 +163,16 @@ def _draft(
         variances = spread(totals, sizes)
         detectable = minimum_detectable_over_seeds(variances, confidence=confidence)
         needed = seeds_needed(difference.effect, variances, confidence=confidence)
+    # A difference of two shares cannot leave [-1, 1], which Student's t does not know.
+    bound = 1.0 if pairs.right_wrong else float("inf")
     comparison = Comparison(
         arm=arm,
         control=control,
         metric=metric,
         effect=difference.effect,
-        interval=None if interval is None else (interval.low, interval.high),
+        interval=None
+        if interval is None
+        else (max(-bound, interval.low), min(bound, interval.high)),
         p=p,
         q=None,
         seeds=pairs.seeds,
