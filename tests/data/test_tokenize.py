@@ -70,6 +70,13 @@ def test_too_long_the_prompt_goes_first_from_its_left(tokenizer, max_length):
     assert row.supervised == len(supervised)
 
 
+def test_the_models_own_context_is_never_exceeded():
+    tokenizer = tokenizer_that_adds("<bos> $A")
+    short = align("abcdefgh", "123", tokenizer, 8)
+    tokenizer.model_max_length = 8
+    assert align("abcdefgh", "123", tokenizer, 2048) == short
+
+
 def test_a_tokenizer_in_python_that_adds_eos():
     row = align("hi", "yo", ByT5Tokenizer(), 50)
     eos = ByT5Tokenizer().eos_token_id

@@ -38,6 +38,7 @@ def test_a_folder_loads_ready_to_run(random_gemma, monkeypatch):
     assert not loaded.model.training
     assert loaded.adapter is None
     assert loaded.tokenizer.pad_token_id == 0
+    assert loaded.tokenizer.model_max_length == loaded.model.config.max_position_embeddings
 
 
 def test_dtypes_are_taken_by_their_short_names(random_gemma):

@@ -56,7 +56,7 @@ class PromptIds:
 def align(
     prompt: str, completion: str, tokenizer: PreTrainedTokenizerBase, max_length: int
 ) -> AlignedRow:
-    """Token ids and labels of one example, at most `max_length` long. See `align_rows`."""
+    """Token ids and labels of one example; see `align_rows`."""
     return align_rows([{"prompt": prompt, "completion": completion}], tokenizer, max_length)[0]
 
 
@@ -67,14 +67,16 @@ def align_rows(
 ) -> list[AlignedRow]:
     """Token ids and labels of examples with columns `prompt` and `completion`, in their order.
 
-    A row that is too long loses prompt tokens from the left (BOS stays), and when the prompt is
-    used up, completion tokens from the right; it is marked `truncated`. One token of context always
-    stays in front of the completion: without it the first completion token would not be trained.
+    A row longer than `max_length`, or than the model's own context, loses prompt tokens from the
+    left (BOS stays), and when the prompt is used up, completion tokens from the right; it is marked
+    `truncated`. One token of context always stays in front of the completion: without it the first
+    completion token would not be trained.
 
     Raises BadInput where a row lacks a text, `max_length` is below 2 or the tokenizer has no EOS.
     """
     if max_length < 2:
         raise BadInput(f"--max-length {max_length}: an example needs at least 2 tokens")
+    max_length = min(max_length, tokenizer.model_max_length)
     eos = tokenizer.eos_token_id
     if eos is None:
         raise BadInput(

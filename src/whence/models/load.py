@@ -118,7 +118,10 @@ def load_tokenizer(
     """Load the tokenizer of a folder, hub id or "tiny".
 
     A tokenizer without a padding token pads with EOS, as TRL does: the padding is masked, so its id
-    is never seen. Raises BadInput as `load_model` does, and where there is no EOS.
+    is never seen. Its `model_max_length` is at most the number of positions that the model has, so
+    that every step cuts rows at the same place.
+
+    Raises BadInput as `load_model` does, and where there is no EOS.
     """
     source = model_source(model)
     return _tokenizer(source, revision, trust_remote_code, files_only(source))
@@ -127,7 +130,7 @@ def load_tokenizer(
 def _tokenizer(
     source: str, revision: str | None, trust_remote_code: bool, local_only: bool
 ) -> PreTrainedTokenizerBase:
-    from transformers import AutoTokenizer
+    from transformers import AutoConfig, AutoTokenizer
 
     with advised(source, revision):
         tokenizer = AutoTokenizer.from_pretrained(
@@ -136,6 +139,14 @@ def _tokenizer(
             trust_remote_code=trust_remote_code,
             local_files_only=local_only,
         )
+        config = AutoConfig.from_pretrained(
+            source,
+            revision=revision,
+            trust_remote_code=trust_remote_code,
+            local_files_only=local_only,
+        )
+    if positions := getattr(config.get_text_config(), "max_position_embeddings", None):
+        tokenizer.model_max_length = min(tokenizer.model_max_length, positions)
     if tokenizer.eos_token_id is None:
         raise BadInput(
             f"{source}: its tokenizer has no EOS token, which must end every completion; "

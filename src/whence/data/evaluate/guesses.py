@@ -41,11 +41,11 @@ def guess_words(
     from whence.runs.progress import Progress
 
     model, tokenizer = loaded.model, loaded.tokenizer
-    if max_length <= max_new_tokens:
+    room = min(max_length, tokenizer.model_max_length) - max_new_tokens
+    if room < 1:
         raise BadInput(
             f"--max-length {max_length} leaves no room beside --max-new-tokens {max_new_tokens}"
         )
-    room = max_length - max_new_tokens
     rows = [
         prompt.cut(room) or [tokenizer.eos_token_id] for prompt in prompt_ids(prompts, tokenizer)
     ]

@@ -116,7 +116,7 @@ def eval_loss(config: EvalLossConfig) -> EvalLossResult:
     split = manifest.split(config.eval_split)
     base = config.identity()
     shared = {
-        "manifest": str(manifest.path),
+        "manifest": str(manifest.path.resolve()),
         "eval_split": config.eval_split,
         "eval_rows_sha256": hash_path(split.path),
         "base_model": config.base_model,

@@ -230,7 +230,7 @@ def _summary(
         pairs.append(("top", "random"))
     comparisons = verdicts(items, pairs, {"correct": True}, cluster="group_id") if pairs else []
     return {
-        "manifest": str(config.manifest),
+        "manifest": str(config.manifest.resolve()),
         "eval_split": config.eval_split,
         "base_model": config.base_model,
         "num_eval_rows": len(rows),
