@@ -28,13 +28,12 @@ def bergson_commands(case: Case, home: Path, token_batch_size: int) -> list[list
         "--token_batch_size", str(token_batch_size),
         "--unit_normalize",
     ]  # fmt: skip
-    python = [sys.executable, "-m", "bergson"]
-    return [
-        [*python, "reduce", str(home / "asked"), "--dataset", str(case.query)]
-        + ["--aggregation", "mean", *common],
-        [*python, "score", str(home / "scores"), "--dataset", str(case.pool)]
-        + ["--query_path", str(home / "asked"), *common],
+    asked, scores = str(home / "asked"), str(home / "scores")
+    steps = [
+        ["reduce", asked, "--dataset", str(case.query), "--aggregation", "mean"],
+        ["score", scores, "--dataset", str(case.pool), "--query_path", asked],
     ]
+    return [[sys.executable, "-m", "bergson", *step, *common] for step in steps]
 
 
 def run_bergson(case: Case, home: Path, token_batch_size: int) -> Timed:

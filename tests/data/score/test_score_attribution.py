@@ -304,3 +304,31 @@ def test_gradients_too_large_for_memory_are_refused_before_any_are_made(
         run(loaded, rows, tmp_path / "a", score_mode="nearest")
     with pytest.raises(BadInput, match="give a --projection-dim"):
         run(loaded, rows, tmp_path / "b", preconditioning_mode="query", projection_dim=0)
+
+
+def test_a_layer_that_sees_no_rows_is_refused_in_one_line(rows: Any, tmp_path: Path) -> None:
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import OPTConfig, OPTForCausalLM
+
+    from whence.models.load import Loaded
+
+    config = OPTConfig(
+        vocab_size=400,
+        hidden_size=16,
+        ffn_dim=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        max_position_embeddings=64,
+        word_embed_proj_dim=16,
+    )
+    for modules, fits in (("all-linear", False), (["q_proj", "v_proj"], True)):
+        model = get_peft_model(
+            OPTForCausalLM(config), LoraConfig(r=2, target_modules=modules, task_type="CAUSAL_LM")
+        )
+        opt = Loaded(model, None, torch.device("cpu"), torch.float32, "opt")  # type: ignore[arg-type]
+        if fits:
+            assert np.isfinite(run(opt, rows, tmp_path / "fits").scores).all()
+            continue
+        with pytest.raises(BadInput, match="train the adapter on other target modules"):
+            run(opt, rows, tmp_path / "not")

@@ -18,6 +18,7 @@ from whence.data.score import whitening
 from whence.data.score.gradients import collect, ready_for_gradients
 from whence.data.score.memory import refuse_beyond_memory, within_memory
 from whence.data.score.passes import Shared, run_pass
+from whence.data.score.settings import ScoreSettings
 from whence.data.score.steps import load_step, save_step
 from whence.errors import BadInput
 from whence.models.batching import token_batches
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-    from whence.data.score.settings import ScoreSettings
     from whence.data.score.tokens import TokenRows
     from whence.models.load import Loaded
 
@@ -238,7 +238,8 @@ def _claim(
 ) -> None:
     """Keep what is in `work` if it was made for the same question, else remove it."""
     question = {
-        "settings": settings.model_dump(mode="json", include=set(type(settings).model_fields)),
+        # Settings may come with those of a command, which change nothing here.
+        "settings": {name: getattr(settings, name) for name in ScoreSettings.model_fields},
         "base": [loaded.source, loaded.revision, str(loaded.dtype)],
         "adapter": hash_path(loaded.adapter) if loaded.adapter else None,
         "pool": _fingerprint_rows(pool),

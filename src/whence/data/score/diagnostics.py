@@ -13,6 +13,9 @@ TOP_SIZES = (50, 100, 200)
 MOST_VALUES = 50
 """Distinct values up to which a column is counted; text with more is free text or an id."""
 
+FEW_NUMBERS = 10
+"""Distinct numbers up to which they are labels to count (turns, a flag), not a measure."""
+
 NOT_METADATA = frozenset({"row_id", "prompt", "completion", "group_id"})
 
 
@@ -90,8 +93,7 @@ def _kind(column: pd.Series) -> str | None:
     if pd.api.types.is_bool_dtype(column):
         return "value"
     if pd.api.types.is_numeric_dtype(column):
-        # A handful of whole numbers is a label (turns, a flag), not a measure.
-        return "number" if column.nunique() > MOST_VALUES // 5 else "value"
+        return "number" if column.nunique() > FEW_NUMBERS else "value"
     if not column.dropna().map(lambda value: isinstance(value, str | bool)).all():
         return None
     return "value" if column.nunique() <= MOST_VALUES else None

@@ -74,10 +74,11 @@ def collect(
 
     The collector is told each row's mean loss per labelled token, whatever the reduction that its
     gradients come from. `advance` hears the number of rows done. Call within `ready_for_gradients`.
+    Raises BadInput where the adapter has layers at which rows cannot be told apart.
     """
     import torch
 
-    with collector:
+    with _refusing_flattened_inputs(loaded), collector:
         for batch in batches:
             ids, labels, mask = (part.to(loaded.device) for part in rows.padded(batch))
             # Every real position but a row's last carries gradient.
@@ -90,6 +91,21 @@ def collect(
             advance(len(batch))
 
 
+@contextmanager
+def _refusing_flattened_inputs(loaded: Loaded) -> Iterator[None]:
+    """Turn Bergson's assertion about a layer's input (OPT flattens its batches) into one line."""
+    try:
+        yield
+    except AssertionError as error:
+        if "[N, S, I]" not in str(error):
+            raise
+        raise BadInput(
+            f"{loaded.adapter}: a layer of {loaded.source} is given all rows of a batch as one, so "
+            "rows have no gradients of their own there; train the adapter on other target modules, "
+            "such as the attention's"
+        ) from error
+
+
 def _summed_losses(model: Any, ids: Tensor, labels: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     """Each row's cross entropy summed over its labelled tokens, and their number: [rows] both."""
     import torch
@@ -97,10 +113,11 @@ def _summed_losses(model: Any, ids: Tensor, labels: Tensor, mask: Tensor) -> tup
     targets = labels[:, 1:]
     # Positions at which some row of the batch predicts a labelled token.
     positions = (targets != IGNORED).any(dim=0).nonzero()[:, 0]
+    inputs = {"input_ids": ids, "attention_mask": mask, "use_cache": False}
     if "logits_to_keep" in inspect.signature(model.get_base_model().forward).parameters:
-        logits = model(input_ids=ids, attention_mask=mask, logits_to_keep=positions).logits
+        logits = model(**inputs, logits_to_keep=positions).logits
     else:
-        logits = model(input_ids=ids, attention_mask=mask).logits[:, positions]
+        logits = model(**inputs).logits[:, positions]
     targets = targets[:, positions]
     losses = torch.nn.functional.cross_entropy(
         logits.float().flatten(0, 1), targets.flatten(), reduction="none", ignore_index=IGNORED

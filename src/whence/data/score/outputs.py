@@ -64,7 +64,10 @@ def write_summary(
     loaded: Loaded,
 ) -> None:
     """`summary.json`: coverage, spread, what the ranking leans on, who is at its top, and how."""
+    import numpy as np
+
     table, found = scored.table, scored.attribution
+    finite = np.isfinite(scored.scores)
     ranked = pool.to_pandas().iloc[table["rank"].to_numpy().argsort()].reset_index(drop=True)
     fields = {name: getattr(settings, name) for name in ScoreSettings.model_fields}
     write_json(
@@ -73,8 +76,7 @@ def write_summary(
             "rows": len(table),
             "queries": scored.queries,
             "rows_also_queries": int(table["row_id"].isin(query["row_id"]).sum()),
-            # Anything else was refused; the number is here for those who check.
-            "finite": {"rows": len(table), "share": 1.0},
+            "finite": {"rows": int(finite.sum()), "share": float(finite.mean())},
             "truncated": {
                 "rows": int(table["truncated"].sum()),
                 "queries": scored.queries_truncated,

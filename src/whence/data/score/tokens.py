@@ -151,6 +151,7 @@ def _through_chat_template(
     from bergson import DataConfig
     from bergson.data import tokenize
 
+    limit = min(max_length, tokenizer.model_max_length)
     columns = DataConfig(prompt_column="prompt", completion_column="completion")
 
     def encode(part: pd.DataFrame) -> list[AlignedRow]:
@@ -159,7 +160,7 @@ def _through_chat_template(
         with contextlib.redirect_stdout(io.StringIO()):
             encoded = tokenize(batch, args=columns, tokenizer=tokenizer)
         return [
-            AlignedRow(ids[:max_length], labels[:max_length], truncated=len(ids) > max_length)
+            AlignedRow(ids[:limit], labels[:limit], truncated=len(ids) > limit)
             for ids, labels in zip(encoded["input_ids"], encoded["labels"], strict=True)
         ]
 

@@ -16,6 +16,7 @@ from whence.data.score.passes import Shared, run_pass
 from whence.data.score.steps import load_step, save_step
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
     from whence.data.score.tokens import TokenRows
@@ -62,9 +63,17 @@ def _fit(
     fitted = DensePreconditioner.from_processor(
         GradientProcessor(hessians=moments),
         power=-0.5 if settings.unit_normalize else -1.0,
-        device=shared.loaded.device,
+        device=_solver(shared),
     )
     return fitted.h_inv, mixing
+
+
+def _solver(shared: Shared) -> torch.device:
+    """Where eigenvalues are found: they are found in float64, which MPS does not have."""
+    import torch
+
+    device = shared.loaded.device
+    return torch.device("cpu") if device.type == "mps" else device
 
 
 def second_moments(shared: Shared, rows: TokenRows, label: str) -> dict[str, Tensor]:
@@ -82,7 +91,7 @@ def second_moments(shared: Shared, rows: TokenRows, label: str) -> dict[str, Ten
         )
 
     sums: Mapping[str, Tensor] = run_pass(shared, rows, collector, label).processor.hessians
-    return {name: total / len(rows) for name, total in sums.items()}
+    return {name: (total / len(rows)).to(_solver(shared)) for name, total in sums.items()}
 
 
 def balanced_mixture(of_query: Mapping[str, Tensor], of_pool: Mapping[str, Tensor]) -> float:
