@@ -23,7 +23,7 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope="session")
 def random_gemma(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Gemma-3-shaped model with random weights and a byte-level BPE tokenizer, as a plain HF folder."""
+    """A Gemma-3-shaped model with random weights and a byte-level BPE tokenizer, as a HF folder."""
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import Gemma3ForCausalLM, Gemma3TextConfig, PreTrainedTokenizerFast

@@ -2,12 +2,12 @@
 
 
 class WhenceError(Exception):
-    """A command could not finish. The message is one line that says what happened and what to do."""
+    """A command could not finish. The message, one line, says what happened and what to do."""
 
     exit_code = 1
 
 
-class BadInput(WhenceError):
+class BadInput(WhenceError):  # noqa: N818 (it names what is bad, as `raise BadInput` reads)
     """Input or configuration is wrong.
 
     The message names the file, row, key or flag, what was expected, and what would fix it.
