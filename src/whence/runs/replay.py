@@ -80,11 +80,11 @@ def replay(config: ReplayConfig) -> ReplayResult:
     beside = folder.with_name(f"{folder.name}.replay")
     if beside.exists():
         raise BadInput(f"{beside}: is left from an earlier replay; look at it and remove it")
-    _run_again(record, folder, beside)
+    moved = _run_again(record, folder, beside)
     again = read_record(beside)
     outputs = sorted({*record.outputs, *(again.outputs if again else ())})
     here = Path(record.output_dir)
-    spellings = [(str(beside), str(here))]
+    spellings = [(str(beside), str(here)), *moved]
     if here.is_relative_to(record.working_folder):  # as a relative --output-dir was written
         spellings.append((str(here), str(here.relative_to(record.working_folder))))
     files = tuple(
@@ -109,8 +109,11 @@ def _finished(folder: Path) -> Record:
     return record
 
 
-def _run_again(record: Record, folder: Path, beside: Path) -> None:
-    """Call the recorded command with its recorded settings, its output going to `beside`."""
+def _run_again(record: Record, folder: Path, beside: Path) -> list[tuple[str, str]]:
+    """Call the recorded command with its recorded settings, its output going to `beside`.
+
+    Returns the places it wrote to besides, each with the one that the first run wrote to.
+    """
     # The one upward look of `runs`: which function a command's name stands for.
     from whence.cli.tree import COMMANDS, load
 
@@ -118,7 +121,7 @@ def _run_again(record: Record, folder: Path, beside: Path) -> None:
     if command is None:
         raise BadInput(f"{folder}: this version of whence has no command `{record.command}`")
     with tempfile.TemporaryDirectory(prefix="whence-replay-") as aside:
-        settings = _redirected(record, beside, Path(aside))
+        settings, moved = _redirected(record, beside, Path(aside))
         try:
             config = load(command.config).model_validate(settings)
         except ValidationError as error:
@@ -132,15 +135,20 @@ def _run_again(record: Record, folder: Path, beside: Path) -> None:
             load(command.run)(config)
     if not beside.is_dir():
         raise BadInput(f"{folder}: `{record.command}` wrote nothing to compare")
+    return moved
 
 
-def _redirected(record: Record, beside: Path, aside: Path) -> dict[str, Any]:
-    """The recorded settings, with every place that the command writes to replaced.
+def _redirected(
+    record: Record, beside: Path, aside: Path
+) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+    """The recorded settings, with every place that the command writes to replaced; and (new, old)
+    of each place besides the output folder.
 
     Those are the output folder and, among the settings that do not decide what is computed, every
     path: a second output such as a JSON file goes to `aside` and is thrown away.
     """
     places = set(record.not_identity)
+    moved = []
 
     def redirect(value: Any, name: str) -> Any:
         if isinstance(value, Mapping):
@@ -148,11 +156,12 @@ def _redirected(record: Record, beside: Path, aside: Path) -> dict[str, Any]:
         if value == record.output_dir:
             return str(beside)
         if name in places and isinstance(value, str) and Path(value).is_absolute():
-            return str(aside / Path(value).name)
+            moved.append((str(aside / Path(value).name), value))
+            return moved[-1][0]
         return value
 
     settings: dict[str, Any] = redirect(record.config, "")
-    return settings
+    return settings, moved
 
 
 @contextlib.contextmanager

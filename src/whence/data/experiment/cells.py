@@ -1,40 +1,82 @@
-"""One cell of an experiment: one arm under one seed, trained and judged item by item."""
+"""One cell of an experiment: one arm under one seed, trained and judged item by item.
+
+A cell depends on its rows, its seed and the settings, and on nothing that ran before it: the base
+is given back as it was, and every random number comes from the seed.
+"""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from whence.data.evaluate.guesses import guess_words, is_correct, target_words
+from whence.data.draws import Drawn, draw_arms
+from whence.data.evaluate.guesses import guess_words, is_correct
 from whence.data.evaluate.item_loss import item_losses
+from whence.data.experiment.comparisons import BASE, ORACLE
+from whence.data.experiment.plan import Plan
 from whence.data.experiment.settings import ExperimentConfig
-from whence.data.tokenize import align_rows
+from whence.data.tokenize import AlignedRow, align_rows
 from whence.data.train import train_adapter
 from whence.models.adapters import using_adapter
-from whence.models.load import Loaded
 from whence.runs.jsonfile import read_json, write_json
 from whence.runs.tables import write_parquet
 
 if TYPE_CHECKING:
     import pandas as pd
 
-BASE = "base"
-"""The arm that trains on nothing. It depends on no seed, so it is evaluated once."""
+    from whence.data.matched import MatchedDraw
+    from whence.models.load import Loaded
+    from whence.runs.store import Run
+
+FINISHED = "cell.json"
+"""The file that a cell's folder gets last."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """An arm under a seed; `seed` is None for the base model. `row_ids` are its training rows."""
+    """An arm under a seed; `seed` is None for the base model. `row_ids` are its training rows.
+
+    match: for a matched_random arm, how well its rows match.
+    """
 
     arm: str
     seed: int | None
-    row_ids: Sequence[str]
+    row_ids: Sequence[str] = ()
+    match: MatchedDraw | None = None
 
-    def folder(self, run: Path) -> Path:
-        return run / "arms" / self.arm / ("once" if self.seed is None else f"seed-{self.seed}")
+    @property
+    def place(self) -> str:
+        """The cell's folder below the run's, as in `arms/top/seed-0`."""
+        return f"arms/{self.arm}/" + ("once" if self.seed is None else f"seed-{self.seed}")
+
+
+@dataclass(frozen=True)
+class Exam:
+    """The eval split, tokenised once for all cells. targets: None unless words are judged."""
+
+    row_ids: Sequence[str]
+    rows: Sequence[AlignedRow]
+    prompts: Sequence[str]
+    targets: Sequence[str] | None
+
+
+def lay_out(plan: Plan, seeds: Sequence[int], ranking: pd.DataFrame) -> list[Cell]:
+    """Every cell of the experiment, in the order in which they run: seed by seed.
+
+    So an experiment that is looked at half-way has whole replications, not whole arms.
+    """
+    cells = [Cell(BASE, None)]
+    for seed in seeds:
+        drawn: Mapping[str, Drawn] = draw_arms(
+            plan.arms, ranking, plan.pool, seed, match_on=plan.match_on
+        )
+        cells += [Cell(name, seed, arm.row_ids, arm.match) for name, arm in drawn.items()]
+        if plan.planted and plan.planted.oracle:
+            cells.append(Cell(ORACLE, seed, plan.planted.draw(seed)))
+    return cells
 
 
 def run_cell(
@@ -42,84 +84,104 @@ def run_cell(
     config: ExperimentConfig,
     base: Loaded,
     pool: pd.DataFrame,
-    evaluation: pd.DataFrame,
+    exam: Exam,
     start: Path | None,
-    folder: Path,
+    run: Run,
 ) -> None:
     """Train the cell's adapter and judge it; writes `adapter/`, `items.parquet`, `cell.json`.
 
-    pool, evaluation: rows of the pool (indexed by `row_id`) and of the eval split. start: adapter
-    to continue from, or None. A finished cell (it has `cell.json`, written last) is left alone.
+    pool: its rows, indexed by `row_id`. start: adapter to continue from, or None. A cell that is
+    finished is left alone. The adapter that is judged is the one on disk, read back.
     """
-    if (folder / "cell.json").is_file():
+    folder = run.folder / cell.place
+    if (folder / FINISHED).is_file():
         return
     import pyarrow as pa
 
     adapter, training = start, None
+    checkpoints = run.scratch / "checkpoints" / cell.place
     if cell.seed is not None:
-        rows = align_rows(pool.loc[list(cell.row_ids)], base.tokenizer, config.max_length)
         adapter = folder / "adapter"
         training = train_adapter(
             base,
-            rows,
-            None,
+            align_rows(pool.loc[list(cell.row_ids)], base.tokenizer, config.max_length),
             lora=config.lora,
             optim=config.optim,
             seed=cell.seed,
             output=adapter,
             resume_adapter=start,
-            checkpoints=folder / "checkpoints",
+            checkpoints=checkpoints,
             label=f"{cell.arm}, seed {cell.seed}",
         )
     with using_adapter(base, adapter) as model:
-        items = judge(model, evaluation, config)
+        items = judge(model, exam, config, f"{cell.arm}: ")
     items.insert(0, "arm", cell.arm)
     items.insert(1, "seed", cell.seed)
     table = pa.Table.from_pandas(items.astype({"seed": "Int64"}), preserve_index=False)
     write_parquet(table, folder / "items.parquet")
-    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     write_json(
-        folder / "cell.json",
-        {"arm": cell.arm, "seed": cell.seed, "row_ids": cell.row_ids, "training": training},
+        folder / FINISHED,
+        {
+            "arm": cell.arm,
+            "seed": cell.seed,
+            "rows": len(cell.row_ids),
+            "row_ids": cell.row_ids,
+            "match": cell.match and {"notes": cell.match.notes(), "budget": cell.match.budget},
+            "training": training,
+        },
     )
+    # One checkpoint of a large model is gigabytes, and nobody goes back to a finished cell's.
+    shutil.rmtree(checkpoints, ignore_errors=True)
 
 
-def judge(model: Loaded, evaluation: pd.DataFrame, config: ExperimentConfig) -> pd.DataFrame:
+def judge(model: Loaded, exam: Exam, config: ExperimentConfig, label: str = "") -> pd.DataFrame:
     """Per eval row: `row_id`, `correct` (null unless words are judged), `loss`, `answer`.
 
     loss: mean nats over the row's supervised tokens.
     """
     import pandas as pd
 
-    rows = align_rows(evaluation, model.tokenizer, config.max_length)
-    losses = item_losses(model, rows, max_tokens=config.eval_batch_tokens)
-    items = pd.DataFrame({"row_id": evaluation["row_id"].tolist()})
+    losses = item_losses(model, exam.rows, config.eval_batch_tokens, label=f"{label}loss")
+    items = pd.DataFrame({"row_id": list(exam.row_ids)})
     items["correct"] = pd.array([None] * len(items), dtype="boolean")
     items["loss"] = losses[:, 0] / losses[:, 1]
     items["answer"] = pd.array([None] * len(items), dtype="string")
-    if "words" in config.judges:
+    if exam.targets is not None:
         answers = guess_words(
             model,
-            evaluation["prompt"].tolist(),
+            exam.prompts,
             max_new_tokens=config.max_new_tokens,
             max_length=config.max_length,
+            label=f"{label}answers",
         )
-        right = [is_correct(a, t) for a, t in zip(answers, target_words(evaluation), strict=True)]
+        right = [is_correct(a, target) for a, target in zip(answers, exam.targets, strict=True)]
         items["correct"] = pd.array(right, dtype="boolean")
         items["answer"] = pd.array(answers, dtype="string")
     return items
 
 
-def collect(cells: Sequence[Cell], run: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The items of all cells, and their training curves (`arm, seed, step, loss`)."""
+def collect(cells: Sequence[Cell], folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """`arm, seed, row_id, correct, loss` of all cells, and their training curves
+    (`arm, seed, step, loss`).
+    """
     import pandas as pd
 
-    items = pd.concat(
-        [pd.read_parquet(cell.folder(run) / "items.parquet") for cell in cells], ignore_index=True
-    )
-    curves = []
+    items, curves = [], []
     for cell in cells:
-        training = read_json(cell.folder(run) / "cell.json")["training"]
+        items.append(pd.read_parquet(folder / cell.place / "items.parquet"))
+        training = read_json(folder / cell.place / FINISHED)["training"]
         for point in training["loss_curve"] if training else ():
             curves.append({"arm": cell.arm, "seed": cell.seed, **point})
-    return items, pd.DataFrame(curves, columns=["arm", "seed", "step", "loss"])
+    return (
+        pd.concat(items, ignore_index=True).drop(columns="answer"),
+        pd.DataFrame(curves, columns=["arm", "seed", "step", "loss"]),
+    )
+
+
+def taken_by(cells: Sequence[Cell]) -> dict[str, list[Sequence[str]]]:
+    """Arm → the rows it trained on, one list per seed."""
+    taken: dict[str, list[Sequence[str]]] = {}
+    for cell in cells:
+        if cell.seed is not None:
+            taken.setdefault(cell.arm, []).append(cell.row_ids)
+    return taken

@@ -1,4 +1,4 @@
-"""From items to the verdict: which arms are compared, on what, and what is said of it."""
+"""From items to the verdict, and what is said of it."""
 
 from __future__ import annotations
 
@@ -7,31 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from whence.data.arms import Arm, target_of
-from whence.data.experiment.cells import BASE
+from whence.data.experiment.comparisons import Pair
 from whence.runs.finding import Finding
 from whence.stats.verdict import arm_means, verdicts
 
 if TYPE_CHECKING:
     import pandas as pd
 
-ORACLE = "oracle"
 SPOKEN = {"correct": "accuracy"}
-
-
-def comparisons_of(arms: Sequence[Arm], *, oracle: bool) -> list[tuple[str, str]]:
-    """Which arms are held against which: (arm, control), the experiment's main one first.
-
-    Every matched_random against the arm that it is matched to, then every arm against the base
-    model, so that "better than random" is never mistaken for "better than not training".
-    """
-    kinds = {arm.name: arm.kind for arm in arms if arm.kind != "matched_random"}
-    matched = [(target_of(arm, kinds), arm.name) for arm in arms if arm.kind == "matched_random"]
-    pairs = list(matched)
-    if oracle and matched:
-        pairs.append((ORACLE, matched[0][1]))
-    trained = [arm.name for arm in arms] + ([ORACLE] if oracle else [])
-    return pairs + [(name, BASE) for name in trained]
 
 
 def metrics_of(items: pd.DataFrame) -> dict[str, bool]:
@@ -41,11 +24,19 @@ def metrics_of(items: pd.DataFrame) -> dict[str, bool]:
 
 
 def verdict_of(
-    items: pd.DataFrame, pairs: Sequence[tuple[str, str]], planted: Mapping[str, Any] | None
+    items: pd.DataFrame,
+    groups: Mapping[str, str],
+    pairs: Sequence[Pair],
+    planted: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
-    """The content of `verdict.json`."""
+    """The content of `verdict.json`.
+
+    items: `arm, seed, row_id, correct, loss`. groups: row_id → group; rows of one group (turns of
+    one chat, say) are not independent, so intervals come from resampling whole groups.
+    """
     metrics = metrics_of(items)
-    found = verdicts(items, pairs, metrics)
+    grouped = items.assign(group_id=items["row_id"].map(groups))
+    found = verdicts(grouped, pairs, metrics, cluster="group_id")
     return {
         "comparisons": [comparison.to_dict() for comparison in found],
         "arms": arm_means(items, list(metrics)),
@@ -59,13 +50,14 @@ class ExperimentResult:
 
     folder: Path
     verdict: Mapping[str, Any]
+    done_before: bool
 
     def finding(self) -> Finding:
         """The main comparison in words, the arms' means, and the share of planted rows found."""
         comparisons, arms = self.verdict["comparisons"], self.verdict["arms"]
         main = comparisons[0]
         shares = (self.verdict["planted"] or {}).get("useful_share")
-        metrics = list(arms[main["arm"]])
+        metrics = list(next(iter(arms.values())))
         against = {
             c["arm"]: c
             for c in comparisons
@@ -80,7 +72,7 @@ class ExperimentResult:
             columns.append("useful rows")
             rows = [[*row, f"{shares[row[0]]:.0%}" if row[0] in shares else ""] for row in rows]
         return Finding(
-            headline=main["sentence"],
+            headline=f"{'Already done: ' if self.done_before else ''}{main['sentence']}",
             columns=columns,
             rows=rows,
             files={

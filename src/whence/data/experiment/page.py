@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import platform
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from whence.data.arms import parse_arms
-from whence.data.draws import LENGTH_BINS, Drawn
+from whence.data.draws import LENGTH_BINS
+from whence.data.experiment.cells import Cell, taken_by
+from whence.data.experiment.plan import Plan
 from whence.data.experiment.settings import ExperimentConfig
 from whence.runs.config import resolved
 from whence.runs.record import versions
@@ -17,86 +20,136 @@ from whence.stats.ranking import spearman
 if TYPE_CHECKING:
     import pandas as pd
 
+    from whence.models.load import Loaded
+
 
 def write_report(
     output: Path,
     *,
     config: ExperimentConfig,
+    plan: Plan,
+    base: Loaded,
     verdict: Mapping[str, Any],
     items: pd.DataFrame,
     curves: pd.DataFrame,
     ranking: pd.DataFrame,
-    kinds: Mapping[str, str] | None,
-    first_draw: Mapping[str, Drawn],
-    match_on: Sequence[str],
-    taken: Mapping[str, Sequence[Sequence[str]]],
+    cells: Sequence[Cell],
 ) -> Path:
-    """Write `report.html`. ranking: scores with the rows' texts. taken: arm → rows, per seed."""
+    """Write `report.html`, the one output that sees planted kinds beside texts."""
     # Altair takes two seconds to import, which only a report should cost.
     from whence.report.experiment_page import write_experiment_report
 
-    if kinds is not None:
-        ranking = ranking.assign(kind=ranking["row_id"].map(kinds))
-    top = next((arm for arm in parse_arms(config.arms) if arm.kind == "top"), None)
+    shown = ranking.merge(plan.pool[["row_id", "prompt", "completion"]], on="row_id")
+    if plan.planted is not None:
+        shown["kind"] = shown["row_id"].map(plan.planted.kinds)
     return write_experiment_report(
         output,
-        title=config.question,
+        title=f"Training-data experiment on {config.base_model}",
         question=config.question,
         verdict=verdict,
         items=items,
-        ranking=ranking,
+        ranking=shown,
         planted=verdict["planted"],
         curves=curves,
-        controls=_controls(verdict, ranking, first_draw, match_on, taken),
-        rerun={
-            "commands": [
-                f"whence replay {config.output_dir}",
-                f"whence data experiment {config.output_dir}/config.json --output-dir ELSEWHERE",
-            ],
-            "config": resolved(config),
-            "seeds": list(config.seeds),
-            "model": config.base_model,
-            "hardware": platform.processor() or platform.machine(),
-            "versions": versions(),
-        },
-        top_k=top.size if top else None,
+        controls=_controls(verdict, plan, ranking, cells),
+        rerun=_rerun(config, base),
+        top_k=next((arm.size for arm in plan.arms if arm.kind == "top"), None),
     )
 
 
 def _controls(
-    verdict: Mapping[str, Any],
-    ranking: pd.DataFrame,
-    first_draw: Mapping[str, Drawn],
-    match_on: Sequence[str],
-    taken: Mapping[str, Sequence[Sequence[str]]],
+    verdict: Mapping[str, Any], plan: Plan, ranking: pd.DataFrame, cells: Sequence[Cell]
 ) -> dict[str, Any]:
     tokens = ranking.set_index("row_id")["length_tokens"]
-    match = next((drawn.match for drawn in first_draw.values() if drawn.match), None)
-    found = {
-        "matched_on": list(match_on),
-        "length_bins": LENGTH_BINS,
-        "overlap_allowed": False,
-        "strata": [
-            {
-                "stratum": ", ".join([*stratum.values, f"length {stratum.length_bin + 1}"]),
-                "chosen": stratum.wanted,
-                "available": stratum.available,
-                "drawn": stratum.drawn,
-            }
-            for stratum in (match.strata if match else ())
-        ],
+    found: dict[str, Any] = {
         "token_budgets": {
             arm: sum(float(tokens[list(rows)].sum()) for rows in draws) / len(draws)
-            for arm, draws in taken.items()
+            for arm, draws in taken_by(cells).items()
         },
         "correlations": {
             name: spearman(ranking["score"], ranking[column]).value
             for name, column in (("length", "length_tokens"), ("loss", "loss"))
+            if ranking[column].notna().all()
         },
     }
+    matched = [cell for cell in cells if cell.match is not None]
+    if matched:
+        found |= {
+            "matched_on": list(plan.match_on),
+            "length_bins": LENGTH_BINS,
+            "overlap_allowed": False,
+            "strata": _strata(matched[0]),
+        }
+        notes = [
+            f"{cell.arm}, seed {cell.seed}: {note}"
+            for cell in matched
+            for note in (cell.match.notes() if cell.match else ())
+        ]
+        if notes:
+            found["where the match falls short"] = notes
     if verdict["planted"]:
+        k = verdict["planted"]["k"]
         found["baselines"] = [
-            {"ranking": name.replace("_", " "), "useful in its first k": f"{share:.0%}"}
+            {"ranking by": name.replace("_", " "), f"share useful in its first {k}": share}
             for name, share in verdict["planted"]["precision_at_k"].items()
         ]
     return found
+
+
+def _strata(cell: Cell) -> list[dict[str, Any]]:
+    return [
+        {
+            "stratum": ", ".join([*stratum.values, f"length bin {stratum.length_bin + 1}"]),
+            "chosen": stratum.wanted,
+            "available": stratum.available,
+            "drawn": stratum.drawn,
+        }
+        for stratum in (cell.match.strata if cell.match else ())
+    ]
+
+
+def _rerun(config: ExperimentConfig, base: Loaded) -> dict[str, Any]:
+    folder = shlex.quote(str(config.output_dir))
+    again = shlex.quote(str(config.output_dir / "config.json"))
+    return {
+        "commands": [
+            f"whence replay {folder}",
+            f"whence data experiment {again} --output-dir ELSEWHERE",
+        ],
+        "config": resolved(config),
+        "seeds": list(config.seeds),
+        "model": base.source if base.revision is None else f"{base.source}@{base.revision}",
+        "hardware": _hardware(base),
+        # A page that told its own time would be another page at every replay.
+        "time and memory": "whence.json, beside this page, has both",
+        "versions": versions(),
+    }
+
+
+def _hardware(base: Loaded) -> dict[str, Any]:
+    """What the numbers' last digits depend on: device, precision, processor, threads."""
+    import psutil
+    import torch
+
+    device = str(base.device)
+    if base.device.type == "cuda":
+        device = f"{device}, {torch.cuda.get_device_name(base.device)}"
+    return {
+        "device": device,
+        "precision": str(base.dtype).removeprefix("torch."),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "memory": f"{psutil.virtual_memory().total / 2**30:.0f} GiB",
+    }
+
+
+def _processor() -> str:
+    """The processor's name, which Python itself does not know on Linux."""
+    information = Path("/proc/cpuinfo")
+    if information.is_file():
+        for line in information.read_text(errors="replace").splitlines():
+            key, _, name = line.partition(":")
+            if key.strip() == "model name" and name.strip() not in ("", "unknown"):
+                return f"{name.strip()} ({platform.machine()})"
+    return platform.processor() or platform.machine()

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from whence.data.experiment.settings import ExperimentConfig
-from whence.data.ranking import check_covers, read_ranking
+from whence.data.ranking import read_ranking
 from whence.data.score.rows import score_rows
 from whence.data.tokenize import align_rows
 from whence.data.train import train_adapter
+from whence.runs.atomic import whole_file
 from whence.runs.jsonfile import write_json
 from whence.runs.manifest import Manifest, read_split
 from whence.runs.tables import write_parquet
@@ -18,21 +19,29 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from whence.models.load import Loaded
+    from whence.runs.store import Run
+
+KEPT = ("row_id", "score", "rank", "length_tokens", "loss")
+
+
+def needs_adapter(config: ExperimentConfig) -> bool:
+    """Whether an adapter has to be trained on `scoring_split` first.
+
+    Not where one is given, nor where the ranking is given and every arm starts from the base.
+    """
+    if config.scoring_adapter is not None:
+        return False
+    return config.scores is None or config.start_from == "scoring_adapter"
 
 
 def scoring_adapter(
-    config: ExperimentConfig, manifest: Manifest, base: Loaded, folder: Path
+    config: ExperimentConfig, manifest: Manifest, base: Loaded, run: Run
 ) -> Path | None:
-    """The adapter at which gradients are taken: given, or trained on `scoring_split`.
-
-    None where it is not needed: the ranking is given and every arm starts from the base.
-    """
-    if config.scoring_adapter is not None:
+    """The adapter at which gradients are taken: given, or trained on `scoring_split`, or None."""
+    if not needs_adapter(config):
         return config.scoring_adapter
-    if config.scores is not None and config.start_from == "base":
-        return None
-    adapter = folder / "scoring_adapter"
-    finished = folder / "scoring_adapter" / "train_metrics.json"
+    adapter = run.folder / "scoring_adapter"
+    finished = adapter / "train_metrics.json"
     if not finished.is_file():
         rows = read_split(manifest, config.scoring_split)
         metrics = train_adapter(
@@ -42,7 +51,7 @@ def scoring_adapter(
             optim=config.optim.model_copy(update={"num_train_epochs": config.scoring_epochs}),
             seed=config.seeds[0],
             output=adapter,
-            checkpoints=folder / "scoring_checkpoints",
+            checkpoints=run.scratch / "checkpoints" / "scoring_adapter",
             label="scoring adapter",
         )
         write_json(finished, metrics)
@@ -50,24 +59,36 @@ def scoring_adapter(
 
 
 def rank_pool(
-    config: ExperimentConfig, manifest: Manifest, base: Loaded, adapter: Path | None, folder: Path
+    config: ExperimentConfig,
+    manifest: Manifest,
+    base: Loaded,
+    adapter: Path | None,
+    pool: pd.DataFrame,
+    given: pd.DataFrame | None,
+    run: Run,
 ) -> pd.DataFrame:
-    """`row_id, score, rank, length_tokens, loss` of every pool row; kept in `scores.parquet`.
+    """`row_id, score, rank, length_tokens, loss` of every pool row.
 
-    Raises BadInput where a given ranking is not of this pool.
+    Scores that are made here are kept in `scores.parquet`. A given table without lengths gets
+    those that training sees; without losses its losses are NaN.
     """
     import pyarrow as pa
 
-    pool = read_split(manifest, config.pool_split)
-    if config.scores is not None:
-        ranking = read_ranking(config.scores)
-        check_covers(ranking, pool, config.scores, manifest.split(config.pool_split))
-        return ranking
-    file = folder / "scores.parquet"
+    if given is not None:
+        ranking = given
+        if "length_tokens" not in ranking.columns:
+            aligned = align_rows(pool, base.tokenizer, config.max_length)
+            lengths = [len(row.input_ids) for row in aligned]
+            by_id = dict(zip(pool["row_id"], lengths, strict=True))
+            ranking = ranking.assign(length_tokens=ranking["row_id"].map(by_id))
+        if "loss" not in ranking.columns:
+            ranking = ranking.assign(loss=float("nan"))
+        return ranking[list(KEPT)]
+    file = run.folder / "scores.parquet"
     if not file.is_file():
         assert adapter is not None  # only a given ranking does without
         query = read_split(manifest, config.query_split)
-        settings = config.score.model_copy(update={"max_length": config.max_length})
-        scored = score_rows(base, adapter, pool, query, settings, folder / "scoring")
-        write_parquet(pa.Table.from_pandas(scored.table, preserve_index=False), file)
-    return read_ranking(file)
+        scored = score_rows(base, adapter, pool, query, config.score, run.scratch / "scoring")
+        with whole_file(file) as unfinished:
+            write_parquet(pa.Table.from_pandas(scored.table, preserve_index=False), unfinished)
+    return read_ranking(file)[list(KEPT)]

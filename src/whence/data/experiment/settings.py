@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from whence.data.build import BuildConfig
 from whence.data.score.settings import ScoreSettings
@@ -37,18 +37,25 @@ class ExperimentConfig(ModelSettings, OutputConfig):
 
     question: str = Field(
         default="Does attribution pick better training data than chance?",
-        description="Title of the report.",
+        description="What is asked, for the head of the report.",
     )
     manifest: Path | None = Field(
         default=None, description="Manifest of `whence data build`; or give `build`."
     )
     build: BuildConfig | None = Field(
-        default=None, description="Settings of `whence data build`, run first if needed."
+        default=None,
+        description="Settings of `whence data build`, run first if needed; --overwrite holds for "
+        "it too.",
     )
     arms: tuple[str, ...] = Field(
         default=("top:500", "matched_random:of=top"),
         description="What to train on: `top:K`, `bottom:K`, `window:A-B`, `random:K[:after=R]`, "
         "`matched_random[:of=ARM]`, `full`, each with a name if wanted (`mine=top:300`).",
+    )
+    compare: tuple[str, ...] = Field(
+        default=(),
+        description="Comparisons to put first, each as ARM/CONTROL. Without asking, every arm is "
+        "compared with its matched_random, with a random arm of its own size, and with the base.",
     )
     seeds: tuple[int, ...] = Field(
         default=(0, 1, 2, 3, 4),
@@ -100,12 +107,25 @@ class ExperimentConfig(ModelSettings, OutputConfig):
         default=None, description="Planted truth, where there is any."
     )
 
+    @field_validator("score")
+    @classmethod
+    def _one_max_length(cls, score: ScoreSettings, known: ValidationInfo) -> ScoreSettings:
+        """Scoring cuts rows where training does: gradients of other rows would be ranked."""
+        length = known.data.get("max_length", score.max_length)
+        if "max_length" in score.model_fields_set and score.max_length != length:
+            raise BadInput("score.max_length: set max_length itself; it holds for every step")
+        return score.model_copy(update={"max_length": length})
+
     @model_validator(mode="after")
     def _consistent(self) -> ExperimentConfig:
         if (self.manifest is None) == (self.build is None):
-            raise BadInput("manifest, build: give one of them, and not both")
-        if "max_length" in self.score.model_fields_set:
-            raise BadInput("score.max_length: set max_length itself; it holds for every step")
+            given = "neither is" if self.manifest is None else "both are"
+            raise BadInput(f"manifest, build: {given} given; give one, and only one")
         if len(set(self.seeds)) < len(self.seeds):
             raise BadInput("seeds: one is given twice; a repeated seed is no replication")
+        if "words" in self.judges and self.max_length <= self.max_new_tokens:
+            raise BadInput(
+                f"max_length {self.max_length}: leaves no room for a prompt beside "
+                f"max_new_tokens {self.max_new_tokens}"
+            )
         return self

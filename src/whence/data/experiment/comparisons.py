@@ -1,0 +1,61 @@
+"""Which arm is held against which."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from whence.data.arms import Arm, target_of
+from whence.errors import BadInput
+
+BASE = "base"
+"""The arm that trains on nothing. It depends on no seed, so it is evaluated once."""
+
+ORACLE = "oracle"
+"""The arm that trains on rows that planted truth knows to be useful."""
+
+Pair = tuple[str, str]
+
+
+def comparisons_of(arms: Sequence[Arm], asked: Sequence[str], *, oracle: bool) -> list[Pair]:
+    """(arm, control) pairs, the experiment's main one first and none twice:
+
+    1. what `asked` names, each as ARM/CONTROL;
+    2. every arm against the matched_random drawn for it;
+    3. every arm drawn by rank against each plain random arm of its own size;
+    4. the oracle against the first matched_random;
+    5. everything against the base model, so that "better than random" is never mistaken for
+       "better than not training".
+
+    Raises BadInput for an asked pair that cannot be read or names no arm.
+    """
+    trained = [arm.name for arm in arms] + ([ORACLE] if oracle else [])
+    kinds = {arm.name: arm.kind for arm in arms if arm.kind != "matched_random"}
+    matched = [(target_of(arm, kinds), arm.name) for arm in arms if arm.kind == "matched_random"]
+    same_size = [
+        (arm.name, control.name)
+        for control in arms
+        if control.kind == "random"
+        for arm in arms
+        if arm.kind in ("top", "bottom", "window") and _size(arm) == control.size
+    ]
+    pairs = [
+        *(_asked(text, [*trained, BASE]) for text in asked),
+        *matched,
+        *same_size,
+        *((ORACLE, control) for _, control in matched[:1] if oracle),
+        *((name, BASE) for name in trained),
+    ]
+    return list(dict.fromkeys(pairs))
+
+
+def _size(arm: Arm) -> int | None:
+    if arm.first is not None and arm.last is not None:
+        return arm.last - arm.first + 1
+    return arm.size
+
+
+def _asked(text: str, names: Sequence[str]) -> Pair:
+    arm, slash, control = (part.strip() for part in text.partition("/"))
+    if not slash or arm == control or not {arm, control} <= set(names):
+        raise BadInput(f"compare {text}: expected ARM/CONTROL, two of the arms {', '.join(names)}")
+    return arm, control

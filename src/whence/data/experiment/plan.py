@@ -1,0 +1,80 @@
+"""What an experiment will do, settled and checked before a model is loaded.
+
+Hours of training must not end in a mistake that could have been seen in the first second. So every
+row that is needed is read here, and every arm drawn once from a stand-in ranking: how many rows an
+arm takes, and from how many, does not depend on their order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from whence.data.arms import Arm
+from whence.data.draws import default_match_on, draw_arms
+from whence.data.evaluate.guesses import target_words
+from whence.data.experiment.comparisons import BASE, ORACLE
+from whence.data.experiment.planted import Planted, read_planted
+from whence.data.experiment.settings import ExperimentConfig
+from whence.data.ranking import check_covers, read_ranking
+from whence.errors import BadInput
+from whence.runs.manifest import Manifest, read_split
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Plan:
+    """pool, evaluation: rows of those splits. targets: the word each eval row asks for, if words
+    are judged. given: the ranking that is not to be made, if one is given.
+    """
+
+    arms: Sequence[Arm]
+    match_on: Sequence[str]
+    pool: pd.DataFrame
+    evaluation: pd.DataFrame
+    targets: Sequence[str] | None
+    given: pd.DataFrame | None
+    planted: Planted | None
+
+
+def make_plan(config: ExperimentConfig, arms: Sequence[Arm], manifest: Manifest) -> Plan:
+    """Read what the experiment needs. Raises BadInput for whatever could not be done with it."""
+    pool, evaluation = (_read(manifest, split) for split in (config.pool_split, config.eval_split))
+    match_on = config.match_on
+    if match_on is None:
+        match_on = default_match_on(manifest, pool.columns)
+    given = None
+    if config.scores is not None:
+        given = read_ranking(config.scores)
+        check_covers(given, pool, config.scores, manifest.split(config.pool_split))
+    stand_in = pool[["row_id"]].assign(score=0.0) if given is None else given
+    draw_arms(arms, stand_in, pool, config.seeds[0], match_on=match_on)
+    return Plan(
+        arms=arms,
+        match_on=match_on,
+        pool=pool,
+        evaluation=evaluation,
+        targets=target_words(evaluation) if "words" in config.judges else None,
+        given=given,
+        planted=None if config.planted is None else read_planted(config.planted, pool),
+    )
+
+
+def check_names(arms: Sequence[Arm]) -> None:
+    """Raise BadInput for an arm whose name an experiment gives to an arm of its own."""
+    for arm in arms:
+        if arm.name in (BASE, ORACLE):
+            raise BadInput(
+                f'arms: "{arm.name}" is the name of an arm that every experiment has; '
+                f"call yours otherwise, as in mine={arm.spec}"
+            )
+
+
+def _read(manifest: Manifest, split: str) -> pd.DataFrame:
+    rows = read_split(manifest, split)
+    if rows.empty:
+        raise BadInput(f"{manifest.split(split).path}: the split {split} has no rows")
+    return rows
