@@ -230,6 +230,17 @@ def test_a_loss_that_is_no_number_is_one_line(base, tmp_path):
     assert not any("lora" in name for name, _ in base.model.named_modules())
 
 
+def test_memory_that_runs_out_is_one_line(base, tmp_path, monkeypatch):
+    def too_big(*args, **kwargs):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 TiB.\nmore")
+
+    monkeypatch.setattr(sft, "hidden_states", too_big)
+    with pytest.raises(WhenceError, match="out of memory with 4 rows") as caught:
+        trained(base, tmp_path / "big")
+    assert "--gradient-checkpointing" in str(caught.value)
+    assert not any("lora" in name for name, _ in base.model.named_modules())
+
+
 def test_nothing_to_train_on(base, tmp_path):
     with pytest.raises(BadInput, match="no rows"):
         trained(base, tmp_path, rows=[])

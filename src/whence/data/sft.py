@@ -25,6 +25,7 @@ from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
 from whence.data.tokenize import IGNORED, AlignedRow
 from whence.errors import BadInput, WhenceError
+from whence.models.batching import is_out_of_memory
 from whence.models.unembed import hidden_states, proven, unembed
 from whence.runs.progress import Progress
 
@@ -101,7 +102,8 @@ def fit(
 
     checkpoints: folder to save into every `checkpoint_seconds` and to go on from; None saves none.
     A run that was cut off goes on with the same data order and the same random numbers, so it ends
-    with the same adapter. Raises WhenceError at the first loss that is not finite.
+    with the same adapter. Raises WhenceError at the first loss that is not finite, and where a
+    batch does not fit in memory.
     """
     collator = _CountingCollator(wrapped.tokenizer.pad_token_id)
     watch = _Watch(checkpoints, checkpoint_seconds, label)
@@ -123,7 +125,16 @@ def fit(
     )
     last = None if checkpoints is None else last_checkpoint(checkpoints)
     started = time.monotonic()
-    trainer.train(resume_from_checkpoint=None if last is None else str(last))
+    try:
+        trainer.train(resume_from_checkpoint=None if last is None else str(last))
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        raise WhenceError(
+            f"out of memory with {optim.per_device_train_batch_size} rows in a batch: lower "
+            "--per-device-train-batch-size and raise --gradient-accumulation-steps by as much "
+            "(the same training), add --gradient-checkpointing, or lower --max-length"
+        ) from error
     resumed_at = 0 if last is None else int(last.name.rpartition("-")[2])
     batches = math.ceil(len(rows) / optim.per_device_train_batch_size)
     counted = collator.supervised[:batches]
@@ -247,6 +258,10 @@ class _CompletionTrainer(SFTTrainer):  # type: ignore[misc]
         total = torch.nn.functional.cross_entropy(logits, labels[wanted], reduction="sum")
         items = wanted.sum() if num_items_in_batch is None else num_items_in_batch
         return total / items
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        # Transformers' own way asks the hub about the base model at every checkpoint.
+        self.model.save_pretrained(output_dir, save_embedding_layers=False)
 
 
 class _CountingCollator(DataCollatorForLanguageModeling):  # type: ignore[misc]

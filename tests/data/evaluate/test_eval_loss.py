@@ -102,6 +102,14 @@ def test_truncated_rows_are_counted(config):
     assert items["length_tokens"].max() == 16
 
 
+def test_sides_in_two_precisions_are_not_compared(config, world):
+    eval_loss(config)
+    before = config.output_json.read_bytes()
+    with pytest.raises(BadInput, match="dtype float32, the adapter with bfloat16"):
+        eval_loss(adapted(config, world, dtype="bf16"))
+    assert config.output_json.read_bytes() == before
+
+
 def test_done_is_done(config, monkeypatch):
     first = eval_loss(config)
     monkeypatch.setattr("whence.models.load.load_model", None)

@@ -222,6 +222,7 @@ def _merge(
         merged |= {name: sides[name] for name in ("base", "finetuned") if name in sides}
         if len(sides) == 2:
             base, finetuned = sides["base"], sides["finetuned"]
+            _refuse_unlike(output, base, finetuned)
             merged |= {
                 "delta_loss": finetuned["eval_loss"] - base["eval_loss"],
                 "delta_ppl": finetuned["perplexity"] - base["perplexity"],
@@ -232,6 +233,15 @@ def _merge(
         write_json(output, merged)
         remove_lock(lock)
     return merged
+
+
+def _refuse_unlike(output: Path, base: Mapping[str, Any], finetuned: Mapping[str, Any]) -> None:
+    for key in ("dtype", "model", "revision"):
+        if base[key] != finetuned[key]:
+            raise BadInput(
+                f"{output}: the base was measured with {key} {base[key]}, the adapter with "
+                f"{finetuned[key]}; measure both alike, with --overwrite or another --output-json"
+            )
 
 
 def _compare(finetuned: Path, base: Path) -> dict[str, Any] | None:
