@@ -81,6 +81,7 @@ def demo_experiment(config: DemoConfig, games: Path) -> ExperimentConfig:
     return ExperimentConfig(
         output_dir=config.output_dir,
         overwrite=config.overwrite,
+        question="Can attribution find the games that teach the tested words?",
         build=BuildConfig(
             run_dir=data,
             train_file=games / "pool.jsonl",
