@@ -167,7 +167,7 @@ def test_the_file_may_stand_without_a_flag(tmp_path: Path) -> None:
     [
         ("unit_normalise: true", "unit_normalise: no such key; did you mean unit_normalize?"),
         ("lora: {rnk: 3}", r"lora\.rnk: no such key; did you mean rank?"),
-        ("rnk: 3", "rnk: no such key; did you mean rank?"),
+        ("rnk: 3", "rnk: no such key; did you mean lora.rank?"),
         ("arms: [{nme: x}]", r"arms\.0\.nme: no such key; did you mean name?"),
         ("arms: [{size: 3}]", r"toy\.yaml: arms\.0\.name is required"),
         ("lora: {rank: x}", r"toy\.yaml: lora\.rank: should be a valid integer"),

@@ -69,7 +69,7 @@ def _sentence(name: str, location: tuple[str, ...], problem: Any, model: type[Ba
     if problem["type"] == "missing":
         return f"{name} is required"
     if problem["type"] == "extra_forbidden":
-        return f"{name}: no such key{nearest(location[-1], _keys(model, location[:-1]))}"
+        return f"{name}: no such key{_nearest_key(location[-1], model, location[:-1])}"
     if problem["type"] in ("value_error", "assertion_error"):
         return f"{name}: {problem['ctx']['error']}" if location else str(problem["ctx"]["error"])
     got = repr(problem["input"])
@@ -77,12 +77,21 @@ def _sentence(name: str, location: tuple[str, ...], problem: Any, model: type[Ba
     return f"{name}: {message.removeprefix('Input ')}, got {got}"
 
 
-def _keys(model: type[BaseModel], path: tuple[str, ...]) -> list[str]:
-    """Keys of the section at `path`, then those of the sections in it."""
+def _nearest_key(word: str, model: type[BaseModel], path: tuple[str, ...]) -> str:
+    """The nearest key of the section at `path`, or one of a section in it, as `lora.lora_r`."""
     sections = [model]
     for part in path:
         fields = [m.model_fields[part] for m in sections if part in m.model_fields]
         # a list index or the tag of a union is no field: it stays in the same models
         sections = [m for f in fields for m in models_in(f.annotation)] or sections
-    inner = [m for s in sections for f in s.model_fields.values() for m in models_in(f.annotation)]
-    return [name for section in (*sections, *inner) for name in section.model_fields]
+    own = {name: field for section in sections for name, field in section.model_fields.items()}
+    inner = {
+        key: f"{name}.{key}"
+        for name, field in own.items()
+        for section in models_in(field.annotation)
+        for key in section.model_fields
+    }
+    if word not in inner and (near := nearest(word, list(own))):
+        return near
+    found = difflib.get_close_matches(word, inner, n=1, cutoff=0.6)
+    return f"; did you mean {inner[found[0]]}?" if found else ""

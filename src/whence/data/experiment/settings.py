@@ -49,6 +49,7 @@ class ExperimentConfig(ModelSettings, OutputConfig):
     )
     arms: tuple[str, ...] = Field(
         default=("top:500", "matched_random:of=top"),
+        min_length=1,
         description="What to train on: `top:K`, `bottom:K`, `window:A-B`, `random:K[:after=R]`, "
         "`matched_random[:of=ARM]`, `full`, each with a name if wanted (`mine=top:300`).",
     )
