@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+# Two workers on two cores: threads of one would only wait, spinning, for those of the other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
