@@ -34,7 +34,7 @@ max_length: 128
 lora: {lora_r: 8, lora_alpha: 128}
 optim:
   learning_rate: 1.0
-  num_train_epochs: 6
+  num_train_epochs: 4
   per_device_train_batch_size: 4
   gradient_accumulation_steps: 1
 planted:
@@ -43,7 +43,7 @@ planted:
 output_dir: run
 """
 
-FLAGS = ("--seeds", "0", "1", "--learning-rate", "4e-3")
+FLAGS = ("--seeds", "0", "1", "--learning-rate", "8e-3")
 """They win over the file: with its learning rate of 1 nothing would be learned."""
 
 
@@ -71,6 +71,14 @@ def weights_of(model: Any) -> str:
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(name.encode() + tensor.cpu().numpy().tobytes())
     return digest.hexdigest()
+
+
+@pytest.fixture(scope="session")
+def shipped_weights() -> str:
+    """Digest of the tiny model as it is on disk."""
+    from whence.models.load import load_model
+
+    return weights_of(load_model("tiny", device="cpu").model)
 
 
 @pytest.fixture(scope="session")

@@ -1,9 +1,10 @@
-"""SIGKILL a real experiment again and again: the verdict is that of the run nobody touched."""
+"""SIGKILL a real experiment again and again: it ends with what a run that nobody touched has."""
 
 from __future__ import annotations
 
 import os
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -11,50 +12,62 @@ from pathlib import Path
 
 import pytest
 
-EXPERIMENT = """
-build:
-  {run_dir: data, train_file: games/pool.jsonl, test_file: games/test.jsonl, train_size: 60,
-   query_size: 12, eval_size: 16, stratify_by: [], withhold: [kind]}
-base_model: tiny
-arms: [top=top:12, matched_random=matched_random:of=top]
-seeds: [0, 1]
-judges: [words, loss]
-max_length: 128
-lora: {lora_r: 4, lora_alpha: 64}
-optim:
-  {learning_rate: 4e-3, num_train_epochs: 6, per_device_train_batch_size: 4,
-   gradient_accumulation_steps: 1}
-planted: {file: data/withheld.parquet, oracle: 12}
-"""
+KILLS = 10
 WHENCE = (sys.executable, "-m", "whence")
 
 
-@pytest.mark.slow
-def test_ten_kills_at_random_moments_change_nothing(tmp_path: Path) -> None:
-    quiet = {"cwd": tmp_path, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    games = "tiny make --kind games --out games --count 60 --query 12 --evaluation 16".split()
-    subprocess.run([*WHENCE, *games], check=True, **quiet)
-    (tmp_path / "experiment.yaml").write_text(EXPERIMENT)
-    command = [*WHENCE, "data", "experiment", "experiment.yaml", "--output-dir"]
-    started = time.monotonic()
-    subprocess.run([*command, "whole"], check=True, **quiet)
-    seconds = time.monotonic() - started
+def whence(home: Path, *words: str) -> None:
+    """Run one command to its end."""
+    done = subprocess.run([*WHENCE, *words], cwd=home, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
-    rng = random.Random(0)
-    kills = 0
-    while kills < 10:
-        process = subprocess.Popen([*command, "killed"], **quiet)
-        try:
-            # Up to the middle of the work, so that ten kills come before the end does.
-            process.wait(rng.uniform(0.1, 0.5) * seconds)
-            break
-        except subprocess.TimeoutExpired:
-            os.kill(process.pid, 9)
-            process.wait()
+
+def killed(home: Path, after: float, *words: str) -> bool:
+    """Start one command and kill it `after` seconds, if it has not ended by then."""
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen([*WHENCE, *words], cwd=home, **quiet)
+    try:
+        assert process.wait(after) == 0
+    except subprocess.TimeoutExpired:
+        os.kill(process.pid, 9)
+        process.wait()
+        return True
+    return False
+
+
+@pytest.mark.slow
+def test_ten_kills_at_random_moments_change_nothing(games: Path) -> None:
+    """Each kill comes up to two thirds of a whole run's time after its start.
+
+    A run that ends before all kills have come is compared, thrown away, and begun anew.
+    """
+    command = ("data", "experiment", "experiment.yaml", "--seeds", "0", "1", "--learning-rate")
+    command = (*command, "8e-3", "--output-dir")
+    started = time.monotonic()
+    whence(games, *command, "whole")
+    seconds = time.monotonic() - started
+    whole, cut, partial = (games / name for name in ("whole", "cut", "cut.partial"))
+
+    def compare() -> None:
+        for name in ("verdict.json", "items.parquet", "scores.parquet"):
+            assert (cut / name).read_bytes() == (whole / name).read_bytes(), name
+        weights = {p.relative_to(whole) for p in whole.rglob("adapter_model.safetensors")}
+        assert len(weights) == 7
+        for name in weights:
+            assert (cut / name).read_bytes() == (whole / name).read_bytes(), name
+        assert not partial.exists()
+
+    rng, kills = random.Random(0), 0
+    while kills < KILLS:
+        if killed(games, rng.uniform(0.05, 0.67) * seconds, *command, "cut"):
             kills += 1
-    assert kills >= 5
-    subprocess.run([*command, "killed"], check=True, **quiet)
-    for name in ("verdict.json", "items.parquet", "scores.parquet"):
-        assert (tmp_path / "killed" / name).read_bytes() == (
-            tmp_path / "whole" / name
-        ).read_bytes(), name
+            finished = len(list(partial.glob("arms/*/*/cell.json")))
+            found = "scored" if (partial / "scores.parquet").exists() else "not scored"
+            print(f"kill {kills}: {found}, {finished} of 7 cells finished")
+        else:
+            compare()
+            shutil.rmtree(cut)
+            print("a run came to its end between kills")
+    whence(games, *command, "cut")
+    compare()
+    whence(games, "replay", "cut")

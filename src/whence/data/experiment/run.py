@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import gc
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from whence.data.arms import Arm, parse_arms
@@ -92,8 +94,9 @@ def _conduct(
     )
     pool = plan.pool.set_index("row_id")
     start = adapter if config.start_from == "scoring_adapter" else None
-    for cell in track(cells, label="arms × seeds", unit="cells"):
-        run_cell(cell, config, base, pool, exam, start, run)
+    with _lasting_objects_set_aside():
+        for cell in track(cells, label="arms × seeds", unit="cells"):
+            run_cell(cell, config, base, pool, exam, start, run)
     items, curves = collect(cells, run.folder)
     planted = None
     if plan.planted is not None:
@@ -115,3 +118,17 @@ def _conduct(
     )
     # Last, so that a folder with a verdict has everything that the verdict rests on.
     write_json(run.folder / "verdict.json", verdict)
+
+
+@contextmanager
+def _lasting_objects_set_aside() -> Iterator[None]:
+    """Keep what is there already (libraries, the base, the rows) out of garbage collection.
+
+    Accelerate collects after every training. To walk a million objects that stay anyway took a
+    third of a small cell's time.
+    """
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
