@@ -5,7 +5,8 @@
 Both score the same pool against the same queries with the same model, adapter and token ids (mean
 mode, unit norm, exact gradients): Whence in one process; Bergson with `reduce` for the query and
 `score` for the pool. Whence also writes diagnostics and subsets in its time. Who goes first changes
-from round to round. Prints a table, the median of the ratios, and how far the scores differ.
+from round to round. Prints a table, the median of the ratios, and how far the scores differ; fails
+where that is more than 1e-5 of the largest score.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ import tempfile
 from pathlib import Path
 
 from score_case import Case, Timed, make_case, timed, whence_score
+
+
+TOLERANCE = 1e-5
 
 
 def bergson_commands(case: Case, home: Path, token_batch_size: int) -> list[list[str]]:
@@ -105,6 +109,8 @@ def main() -> None:
         print(f"peak memory: Bergson {peaks['bergson']:.2f} GB, Whence {peaks['whence']:.2f} GB")
         difference = largest_difference(home / "whence", home / "bergson")
         print(f"largest difference of a score: {difference:.1e} of the largest score")
+        if difference > TOLERANCE:
+            raise SystemExit(f"the scores differ by more than {TOLERANCE}")
 
 
 if __name__ == "__main__":
