@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -23,8 +24,14 @@ if "--debug" not in sys.argv:
 
 
 def said(*words: str) -> tuple[str, str]:
+    # Commands that other tests ran in this process have left their own silence in its environment.
+    inherited = ("PATH", "HOME", "OMP_NUM_THREADS", "HF_HUB_OFFLINE")
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, *words], capture_output=True, text=True, check=True
+        [sys.executable, "-c", PROGRAM, *words],
+        env={name: os.environ[name] for name in inherited if name in os.environ},
+        capture_output=True,
+        text=True,
+        check=True,
     )
     return done.stdout.strip(), done.stderr
 
