@@ -22,12 +22,19 @@ def whence(home: Path, *words: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def killed(home: Path, after: float, *words: str) -> bool:
-    """Start one command and kill it `after` seconds, if it has not ended by then."""
+def killed(home: Path, partial: Path, rng: random.Random, *words: str) -> bool:
+    """Start one command and kill it at a random moment; False where it ended before that.
+
+    The moment is up to half a second after up to eight more files have come to be, so that kills
+    spread over all that the command does, however fast the machine is.
+    """
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    before, files = files_below(partial), rng.randint(0, 8)
     process = subprocess.Popen([*WHENCE, *words], cwd=home, **quiet)
+    while process.poll() is None and len(files_below(partial) - before) < files:
+        time.sleep(0.01)
     try:
-        assert process.wait(after) == 0
+        assert process.wait(rng.uniform(0, 0.5)) == 0
     except subprocess.TimeoutExpired:
         os.kill(process.pid, 9)
         process.wait()
@@ -35,17 +42,17 @@ def killed(home: Path, after: float, *words: str) -> bool:
     return False
 
 
+def files_below(folder: Path) -> set[Path]:
+    # os.walk, because the folder changes under our eyes and pathlib's walk stumbles over that
+    return {Path(top, name) for top, _, names in os.walk(folder) for name in names}
+
+
 @pytest.mark.slow
 def test_ten_kills_at_random_moments_change_nothing(games: Path) -> None:
-    """Each kill comes up to two thirds of a whole run's time after its start.
-
-    A run that ends before all kills have come is compared, thrown away, and begun anew.
-    """
+    """A run that ends before all kills have come is compared, thrown away, and begun anew."""
     command = ("data", "experiment", "experiment.yaml", "--seeds", "0", "1", "--learning-rate")
     command = (*command, "8e-3", "--output-dir")
-    started = time.monotonic()
     whence(games, *command, "whole")
-    seconds = time.monotonic() - started
     whole, cut, partial = (games / name for name in ("whole", "cut", "cut.partial"))
 
     def compare() -> None:
@@ -59,7 +66,7 @@ def test_ten_kills_at_random_moments_change_nothing(games: Path) -> None:
 
     rng, kills = random.Random(0), 0
     while kills < KILLS:
-        if killed(games, rng.uniform(0.05, 0.67) * seconds, *command, "cut"):
+        if killed(games, partial, rng, *command, "cut"):
             kills += 1
             finished = len(list(partial.glob("arms/*/*/cell.json")))
             found = "scored" if (partial / "scores.parquet").exists() else "not scored"
