@@ -20,7 +20,6 @@ from pathlib import Path
 
 from score_case import Case, Timed, make_case, timed, whence_score
 
-
 TOLERANCE = 1e-5
 
 
