@@ -1,0 +1,129 @@
+"""Read activations at sites, and stop the forward pass after the last one needed.
+
+Logits are never computed here: the decoder runs alone. What is captured are the model's own
+tensors, copied at the moment they are there, so the numbers are those of an undisturbed pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from whence.errors import BadInput
+from whence.models.intervene import Edit, intervening, module_at, to_axes
+from whence.models.sites import Site, parse_site
+from whence.models.trace import first_tensor, given
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from whence.models.anatomy import Anatomy
+
+
+class _Enough(Exception):
+    """Everything that was asked for has been read."""
+
+
+def capture(
+    anatomy: Anatomy,
+    input_ids: Tensor,
+    attention_mask: Tensor | None = None,
+    *,
+    sites: Sequence[str | Site],
+    edits: Mapping[str | Site, Edit] | None = None,
+) -> dict[str, Tensor]:
+    """Values at `sites` for a batch [batch, pos], by site name, axes as in `whence.models.sites`.
+
+    attention_mask: 1 on real tokens; None where nothing is padded. Left or right padding: position
+    ids are counted from the mask where the model takes them. edits: interventions that are in force
+    meanwhile; a site that is edited is captured as edited.
+
+    Raises BadInput for a site that this model does not have, and for `attn.hook_pattern` where the
+    attention implementation gives no pattern (load the model with attn_implementation="eager").
+    """
+    import torch
+
+    wanted = [parse_site(site, anatomy.n_layers) for site in sites]
+    last = max((site.ready_after(anatomy.n_layers) for site in wanted), default=-1)
+    found: dict[str, Tensor] = {}
+    with (
+        torch.no_grad(),
+        intervening(anatomy, edits or {}),
+        _reading(anatomy, wanted, found),
+        _stopping(anatomy, last),
+    ):
+        run_decoder(anatomy, input_ids, attention_mask)
+    return found
+
+
+def run_decoder(anatomy: Anatomy, input_ids: Tensor, attention_mask: Tensor | None) -> Any:
+    """The decoder on a batch, without cache or head; None where a capture stopped it."""
+    import inspect
+
+    import torch
+
+    if attention_mask is None:
+        attention_mask = torch.ones_like(input_ids)
+    more: dict[str, Any] = {}
+    padded = not bool(attention_mask.all())
+    if padded and "position_ids" in inspect.signature(anatomy.decoder.forward).parameters:
+        more["position_ids"] = (attention_mask.cumsum(dim=1) - 1).clamp(min=0)
+    try:
+        output = anatomy.decoder(
+            input_ids=input_ids, attention_mask=attention_mask, use_cache=False, **more
+        )
+    except _Enough:
+        return None
+    return output[0]
+
+
+@contextmanager
+def _reading(anatomy: Anatomy, sites: Sequence[Site], found: dict[str, Tensor]) -> Iterator[None]:
+    handles = []
+    try:
+        handles += [_listen(anatomy, site, found) for site in sites]
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _listen(anatomy: Anatomy, site: Site, found: dict[str, Tensor]) -> Any:
+    module, reads = module_at(anatomy, site)
+
+    def before(_module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        found[site.name] = to_axes(anatomy, site, given(args, kwargs)).clone()
+
+    def after(_module: Any, _args: Any, output: Any) -> None:
+        value = output[1] if site.kind == "pattern" else first_tensor(output)
+        if value is None:
+            raise BadInput(
+                f"{site.name}: this attention gives no pattern; load the model with "
+                'attn_implementation="eager"'
+            )
+        found[site.name] = value.clone()
+
+    if reads:
+        return module.register_forward_pre_hook(before, with_kwargs=True)
+    return module.register_forward_hook(after)
+
+
+@contextmanager
+def _stopping(anatomy: Anatomy, last: int) -> Iterator[None]:
+    """Leave the forward pass when block `last` is done; −1: when the embedding is."""
+
+    def enough(*_: Any) -> None:
+        raise _Enough
+
+    if last >= anatomy.n_layers:
+        yield
+        return
+    if last >= 0:
+        handle = anatomy.blocks[last].module.register_forward_hook(enough)
+    else:
+        handle = anatomy.blocks[0].module.register_forward_pre_hook(enough)
+    try:
+        yield
+    finally:
+        handle.remove()
