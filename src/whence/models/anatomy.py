@@ -13,7 +13,7 @@ What cannot be found or proved is named, and `register` says where it is.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import product
+from itertools import pairwise, product
 from typing import TYPE_CHECKING, Any
 
 from whence.errors import BadInput
@@ -156,8 +156,7 @@ def _find_blocks(network: Any, count: int, parts: Parts, calls: Calls) -> list[M
         ran = [calls.order.get(module) for module in modules]
         places = [place for place in ran if place is not None]
         if len(places) == count and places == sorted(places):
-            chained = zip(modules, modules[1:], strict=False)
-            if all(same(calls.wrote(a), calls.read(b)) for a, b in chained):
+            if all(same(calls.wrote(a), calls.read(b)) for a, b in pairwise(modules)):
                 return modules
     raise BadInput(
         f"{_what(network)}: no list of {count} blocks that run one after the other, each on what "

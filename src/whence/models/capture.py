@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from whence.models.anatomy import Anatomy
 
 
-class _Enough(Exception):
+class _EnoughError(Exception):
     """Everything that was asked for has been read."""
 
 
@@ -73,7 +73,7 @@ def run_decoder(anatomy: Anatomy, input_ids: Tensor, attention_mask: Tensor | No
         output = anatomy.decoder(
             input_ids=input_ids, attention_mask=attention_mask, use_cache=False, **more
         )
-    except _Enough:
+    except _EnoughError:
         return None
     return output[0]
 
@@ -114,7 +114,7 @@ def _stopping(anatomy: Anatomy, last: int) -> Iterator[None]:
     """Leave the forward pass when block `last` is done; −1: when the embedding is."""
 
     def enough(*_: Any) -> None:
-        raise _Enough
+        raise _EnoughError
 
     if last >= anatomy.n_layers:
         yield

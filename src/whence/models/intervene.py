@@ -63,8 +63,8 @@ def module_at(anatomy: Anatomy, site: Site) -> tuple[Module, bool]:
     module, reads = place
     if module is None:
         raise BadInput(
-            f"{site.name}: not found in this model ({type(anatomy.model).__name__}): its MLP has no "
-            "single down projection, or the parts of its residual stream could not be shown to add up"
+            f"{site.name}: not found in {type(anatomy.model).__name__}: its MLP has no single down "
+            "projection, or its block does not simply add attention and MLP to the residual stream"
         )
     return module, reads
 

@@ -64,9 +64,9 @@ class Site:
         return f"blocks.{self.layer}.{_SUFFIX[self.kind]}"
 
     def ready_after(self, n_layers: int) -> int:
-        """The last block that must run before this site has its value; −1 for none, all for the end.
+        """The last block that must run before this site has its value.
 
-        `resid_pre` of block L needs only block L−1.
+        −1: none. n_layers: all, and the norm after them. `resid_pre` of L needs only block L−1.
         """
         if self.kind == "embed":
             return -1
