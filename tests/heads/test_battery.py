@@ -110,7 +110,7 @@ def test_groups_within_and_across_layers() -> None:
         ({"type": "heads_pair_zero", "pairs": [{"layer": 0, "h1": 2}]}, "pairs.0: h2 is required"),
         (
             {"type": "heads_pair_zero", "pairs": [{"layer": 0, "h1": 2, "h3": 4, "h2": 1}]},
-            "pairs.0: h3: no such key; did you mean h1?",
+            "pairs.0: h3: no such key; did you mean h2?",
         ),
         (
             {"type": "heads_pair_zero", "pairs": [{"layer": 0, "h1": 2, "h2": 2}]},

@@ -279,7 +279,7 @@ _BY_TYPE: dict[str, type[Any]] = {
 
 def parse_battery(value: object, where: str) -> Battery:
     """Read one battery. Raises BadInput naming `where`, the key, and the nearest valid one."""
-    if isinstance(value, get_args(Battery)):
+    if isinstance(value, HeadsZero | HeadsPairZero | HeadsSubsetZero | ActivationPatch):
         return value
     if not isinstance(value, Mapping):
         raise BadInput(f"{where}: a battery (an object with a type) was expected, got {value!r}")
