@@ -155,9 +155,9 @@ def _find_blocks(network: Any, count: int, parts: Parts, calls: Calls) -> list[M
     for modules in lists:
         ran = [calls.order.get(module) for module in modules]
         places = [place for place in ran if place is not None]
-        if len(places) == count and places == sorted(places):
-            if all(same(calls.wrote(a), calls.read(b)) for a, b in pairwise(modules)):
-                return modules
+        in_order = len(places) == count and places == sorted(places)
+        if in_order and all(same(calls.wrote(a), calls.read(b)) for a, b in pairwise(modules)):
+            return modules
     raise BadInput(
         f"{_what(network)}: no list of {count} blocks that run one after the other, each on what "
         f"the one before gave; {_how_to_register(network)}"

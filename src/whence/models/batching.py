@@ -78,7 +78,9 @@ def last_real_token(attention_mask: Tensor) -> Tensor:
 
 
 def run_batches(
-    batches: Iterable[Sequence[int]], fn: Callable[[Sequence[int]], T]
+    batches: Iterable[Sequence[int]],
+    fn: Callable[[Sequence[int]], T],
+    advice: str = "lower --max-length, or use a smaller model or another --device",
 ) -> Iterator[tuple[Sequence[int], T]]:
     """Call `fn` on each batch of indices and yield (indices, result).
 
@@ -108,8 +110,7 @@ def run_batches(
             _release_memory()
             if len(indices) == 1:
                 raise WhenceError(
-                    f"out of memory on a single row ({cause}): lower --max-length, "
-                    "or use a smaller model or another --device"
+                    f"out of memory on a single row ({cause}): {advice}"
                 )
             most_rows = (len(indices) + 1) // 2
             pending[:0] = [indices[:most_rows], indices[most_rows:]]

@@ -50,7 +50,7 @@ def capture(
     with (
         torch.no_grad(),
         intervening(anatomy, edits or {}),
-        _reading(anatomy, wanted, found),
+        reading(anatomy, wanted, found),
         _stopping(anatomy, last),
     ):
         run_decoder(anatomy, input_ids, attention_mask)
@@ -79,7 +79,8 @@ def run_decoder(anatomy: Anatomy, input_ids: Tensor, attention_mask: Tensor | No
 
 
 @contextmanager
-def _reading(anatomy: Anatomy, sites: Sequence[Site], found: dict[str, Tensor]) -> Iterator[None]:
+def reading(anatomy: Anatomy, sites: Sequence[Site], found: dict[str, Tensor]) -> Iterator[None]:
+    """Copy the values at `sites` into `found`, by site name, as the model runs inside the block."""
     handles = []
     try:
         handles += [_listen(anatomy, site, found) for site in sites]

@@ -96,8 +96,8 @@ def prove_replay(anatomy: Anatomy) -> None:
         ours = anatomy.final_norm(replay.blocks(replay.enter(ids), 0))
     if not torch.equal(ours, theirs):
         raise BadInput(
-            f"{type(anatomy.model).__name__}: its blocks, run one after the other, do not give what "
-            "the model gives: something passes between them that is not the residual stream"
+            f"{type(anatomy.model).__name__}: its blocks, run one after the other, do not give "
+            "what the model gives: more passes between them than the residual stream"
         )
 
 
