@@ -51,22 +51,22 @@ def read_split(path: Path, rows: int, corpus: Path) -> Split:
     path = Path(path)
     found = read_json(path)
     if not isinstance(found, dict):
-        raise BadInput(
-            f"{path}: holds a {type(found).__name__}, an object with {', '.join(PARTS)} was expected"
-        )
-    seen: dict[int, str] = {}
-    parts = {name: _part(path, name, found, rows, seen) for name in PARTS}
+        kind = type(found).__name__
+        raise BadInput(f"{path}: holds a {kind}, an object with {', '.join(PARTS)} was expected")
     seed, data_hash = found.get("seed"), found.get("data_hash")
     if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int)):
         raise BadInput(f'{path}: "seed" is {seed!r}, a whole number was expected')
     if data_hash is not None and not isinstance(data_hash, str):
         raise BadInput(f'{path}: "data_hash" is {data_hash!r}, a SHA-256 in hex was expected')
+    # first of all: for another corpus, every other complaint would mislead
     if data_hash is not None and data_hash.lower() not in accepted_hashes(corpus):
         raise BadInput(
             f'{path}: "data_hash" ({data_hash[:12]}…) is not that of {corpus}, so its row numbers '
-            "mean other rows; take back the corpus it was made for, draw a new split with "
+            "mean other rows; take back the corpus that it was made for, draw a new split with "
             "`whence heads corpora balance` or `filter`, or delete the split file"
         )
+    seen: dict[int, str] = {}
+    parts = {name: _part(path, name, found, rows, seen) for name in PARTS}
     return Split(seed, data_hash, **parts)
 
 
