@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pydantic import Field
 
 from whence.heads.prompts import MetricSpan, PrependBos
@@ -11,9 +13,10 @@ from whence.runs.config import Config
 class Reading(Config):
     """How prompts are read and what is measured of them."""
 
-    metrics: tuple[str, ...] = Field(
-        default=("logit_diff", "acc_flip_rate", "p_drop", "kl_div"),
-        description="Metrics to write; the logit difference always is.",
+    not_identity: ClassVar[frozenset[str]] = frozenset({"memory_gb"})
+
+    metrics: tuple[str, ...] | None = Field(
+        default=None, description="Metrics to write; default: all that are measured."
     )
     metric_span: MetricSpan = Field(
         default="first_token",

@@ -1,0 +1,1 @@
+"""The commands of `whence heads` that need no configuration file."""

@@ -1,0 +1,201 @@
+"""One model, one corpus, one battery, one output folder: what the direct commands share."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from whence.errors import BadInput
+from whence.heads.corpora import Fields, read_corpus, read_split, split_beside
+from whence.heads.reading import Reading
+from whence.runs.config import OutputConfig, not_identity, resolved
+
+if TYPE_CHECKING:
+    from whence.heads.battery import Battery
+    from whence.heads.condition import ConditionResult
+    from whence.heads.corpora import Row
+    from whence.heads.prompts import Examples
+    from whence.models.anatomy import Anatomy
+    from whence.models.load import Loaded
+    from whence.models.replay import Replay
+    from whence.runs.store import Run
+
+Part = Literal["all", "train", "val", "test"]
+
+
+class HeadsConfig(Reading, Fields, OutputConfig):
+    """What every direct `heads` command is given: a model, a corpus, and how to read it."""
+
+    not_identity: ClassVar[frozenset[str]] = frozenset({"device"})
+
+    model: str = Field(description="Model: a Hugging Face folder, a hub id, or tiny.")
+    corpus: Path = Field(description="JSONL with clean, corrupt, target and foil.")
+    part: Part = Field(
+        default="all", description="Which part of the corpus's split file to use, or all rows."
+    )
+    split: Path | None = Field(
+        default=None, description="Split file; by default ../splits/<corpus>.split.json."
+    )
+    adapter: Path | None = Field(default=None, description="LoRA adapter to put on the model.")
+    revision: str | None = Field(default=None, description="Branch, tag or commit on the hub.")
+    dtype: str = Field(
+        default="auto",
+        description="float32, bfloat16, float16, stored; auto is bfloat16 on a GPU that computes "
+        "in it, else float32.",
+    )
+    device: str = Field(default="auto", description="cpu, cuda, cuda:N, mps; auto: first there is.")
+    trust_remote_code: bool = Field(
+        default=False, description="Run Python code that comes with the model."
+    )
+
+    def inputs(self) -> dict[str, Any]:
+        """What a record keeps: corpus and split by content, the model by weights or hub id."""
+        from whence.models.load import model_source
+
+        source = model_source(self.model)
+        is_folder = Path(source).is_dir()
+        return {
+            "corpus": self.corpus,
+            "split": self.split_file(),
+            "model": Path(source) if is_folder else f"{source}@{self.revision or 'main'}",
+            "adapter": self.adapter,
+        }
+
+    def split_file(self) -> Path | None:
+        """The split file in use, None where all rows are. Raises BadInput where there is none."""
+        if self.part == "all":
+            return None
+        found = self.split or split_beside(self.corpus)
+        if found is None:
+            raise BadInput(
+                f"--part {self.part}: no split file beside {self.corpus}; give --split, or make "
+                "one with `whence heads corpora filter`"
+            )
+        return found
+
+    def bench(self) -> Bench:
+        """The model, taken apart and proved, and the corpus as it reads it.
+
+        Raises BadInput where the model cannot be had or taken apart, and naming file and row.
+        """
+        from whence.models.anatomy import find_anatomy
+        from whence.models.load import load_model
+        from whence.models.replay import Replay, prove_replay
+
+        loaded = load_model(
+            self.model,
+            adapter=self.adapter,
+            revision=self.revision,
+            dtype=self.dtype,
+            device=self.device,
+            trust_remote_code=self.trust_remote_code,
+        )
+        anatomy = find_anatomy(loaded.model)
+        prove_replay(anatomy)
+        return Bench(loaded, anatomy, Replay(anatomy), self._examples(loaded))
+
+    def _examples(self, loaded: Loaded) -> Examples:
+        from whence.heads.prompts import prepare
+
+        rows = self.rows()
+        try:
+            return prepare(
+                rows,
+                loaded.tokenizer,
+                prepend_bos=self.prepend_bos,
+                metric_span=self.metric_span,
+                max_seq_len=self.max_seq_len,
+            )
+        except BadInput as error:
+            raise BadInput(f"{self.corpus}: {error}") from None
+
+    def rows(self) -> list[Row]:
+        """The corpus, or its part. Raises BadInput naming file and line."""
+        fields = Fields(**{name: getattr(self, name) for name in Fields.model_fields})
+        rows = read_corpus(self.corpus, fields)
+        split = self.split_file()
+        if split is None:
+            return rows
+        wanted = set(read_split(split, len(rows), self.corpus).part(self.part))
+        return [row for row in rows if row.index in wanted]
+
+    def reading(self) -> Reading:
+        """How prompts are read, apart from everything else."""
+        return Reading(**{name: getattr(self, name) for name in Reading.model_fields})
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A model taken apart and the examples that it reads, loaded once for all a command does."""
+
+    loaded: Loaded
+    anatomy: Anatomy
+    replay: Replay
+    examples: Examples
+
+    def run(self, config: HeadsConfig, battery: Battery, run: Run, label: str) -> ConditionResult:
+        """Run `battery`; its shards are kept under `label` until the run is whole."""
+        from whence.heads.condition import run_condition
+
+        return run_condition(
+            self.loaded,
+            self.anatomy,
+            self.examples,
+            battery,
+            config.reading(),
+            run.scratch / "shards" / label.replace(" ", "-"),
+            replay=self.replay,
+            label=label,
+        )
+
+
+def measure(
+    config: HeadsConfig, bench: Bench, battery: Battery, run: Run, *, label: str
+) -> ConditionResult:
+    """Run `battery` and write tables, summary, heatmap and report into `run.folder`."""
+    from whence.heads.metrics import requested
+    from whence.heads.outputs import write_condition, write_report
+
+    metrics = requested(config.metrics, full_target=config.metric_span == "full_target")
+    result = bench.run(config, battery, run, label)
+    tables = write_condition(
+        run.folder,
+        result,
+        run_id=run_id(label, config),
+        condition=None,
+        battery=battery.model_dump(mode="json"),
+        model=model_line(config.model, bench.loaded, bench.anatomy),
+        metrics=metrics,
+        corpus={"path": str(config.corpus), "part": config.part},
+    )
+    write_report(run.folder, {"": tables})
+    return result
+
+
+def model_line(name: str, loaded: Loaded, anatomy: Anatomy) -> dict[str, Any]:
+    """What a summary says of the model."""
+    return {
+        "name": name,
+        "revision": loaded.revision,
+        "dtype": str(loaded.dtype).removeprefix("torch."),
+        "device": str(loaded.device),
+        "n_layers": anatomy.n_layers,
+        "n_heads": anatomy.n_heads,
+        "n_kv_heads": anatomy.n_kv_heads,
+        "d_head": anatomy.d_head,
+        "d_model": anatomy.d_model,
+    }
+
+
+def run_id(command: str, config: OutputConfig) -> str:
+    """A name for what was computed: the command and a hash of the settings that matter."""
+    settings: Mapping[str, Any] = resolved(config)
+    kept = {name: settings[name] for name in settings if name not in not_identity(config)}
+    digest = hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+    return f"{command.replace(' ', '-')}-{digest[:10]}"
