@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,6 +40,42 @@ PAIR_COLUMNS = (
 SUBSET_COLUMNS = (
     "run_id seed label heads scale kind metric value delta ci_low ci_high p q percentile_of_random"
 ).split()
+
+
+@dataclass(frozen=True)
+class Impact:
+    """The four tables, None for one without rows, and the effects they are made of."""
+
+    heads: pa.Table | None
+    layers: pa.Table | None
+    pairs: pa.Table | None
+    subsets: pa.Table | None
+    found: pd.DataFrame
+    """All rows of `effects`, controls too."""
+
+
+def impact(
+    grid_of_seed: Sequence[Grid],
+    metrics: Sequence[str],
+    battery: Mapping[str, Any],
+    *,
+    run_id: str,
+    n_heads: int | None = None,
+    **settings: Any,
+) -> Impact:
+    """All tables that these grids fill. battery, n_heads: see below; settings: of `effects`."""
+    import pandas as pd
+
+    found = pd.concat(
+        [effects(grid, metrics, **settings) for grid in grid_of_seed], ignore_index=True
+    )
+    return Impact(
+        heads=head_impact(found, run_id=run_id, n_heads=n_heads),
+        layers=layer_impact(found, battery, run_id=run_id),
+        pairs=pair_impact(grid_of_seed, metrics, run_id=run_id, **settings),
+        subsets=subset_impact(found, run_id=run_id),
+        found=found,
+    )
 
 
 def head_impact(found: pd.DataFrame, *, run_id: str, n_heads: int | None = None) -> pa.Table | None:
