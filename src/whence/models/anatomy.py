@@ -114,6 +114,11 @@ def find_anatomy(model: Any) -> Anatomy:
     if unembedding is None or embed is None:
         raise BadInput(f"{_what(network)}: no token embedding or unembedding: not a language model")
     calls = trace(network, config.vocab_size)
+    if bool(calls.logits.isnan().any()):
+        raise BadInput(
+            f"{_what(network)}: its logits are not finite on a random prompt; check its weights "
+            "with `whence doctor --model`, and the dtype: float16 overflows in some models"
+        )
     modules = _find_blocks(network, config.num_hidden_layers, parts, calls)
     n_heads = config.num_attention_heads
     blocks = tuple(

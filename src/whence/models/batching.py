@@ -109,9 +109,7 @@ def run_batches(
                 continue
             _release_memory()
             if len(indices) == 1:
-                raise WhenceError(
-                    f"out of memory on a single row ({cause}): {advice}"
-                )
+                raise WhenceError(f"out of memory on a single row ({cause}): {advice}")
             most_rows = (len(indices) + 1) // 2
             pending[:0] = [indices[:most_rows], indices[most_rows:]]
 

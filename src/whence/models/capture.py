@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from whence.errors import BadInput
-from whence.models.intervene import Edit, intervening, module_at, to_axes
+from whence.models.intervene import Axes, Edit, intervening, module_at
 from whence.models.sites import Site, parse_site
 from whence.models.trace import first_tensor, given
 
@@ -83,18 +83,20 @@ def reading(anatomy: Anatomy, sites: Sequence[Site], found: dict[str, Tensor]) -
     """Copy the values at `sites` into `found`, by site name, as the model runs inside the block."""
     handles = []
     try:
-        handles += [_listen(anatomy, site, found) for site in sites]
+        for site in sites:
+            handles += _listen(anatomy, site, found)
         yield
     finally:
         for handle in handles:
             handle.remove()
 
 
-def _listen(anatomy: Anatomy, site: Site, found: dict[str, Tensor]) -> Any:
+def _listen(anatomy: Anatomy, site: Site, found: dict[str, Tensor]) -> list[Any]:
     module, reads = module_at(anatomy, site)
+    axes = Axes(anatomy, site)
 
     def before(_module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        found[site.name] = to_axes(anatomy, site, given(args, kwargs)).clone()
+        found[site.name] = axes(given(args, kwargs)).clone()
 
     def after(_module: Any, _args: Any, output: Any) -> None:
         value = output[1] if site.kind == "pattern" else first_tensor(output)
@@ -103,11 +105,13 @@ def _listen(anatomy: Anatomy, site: Site, found: dict[str, Tensor]) -> Any:
                 f"{site.name}: this attention gives no pattern; load the model with "
                 'attn_implementation="eager"'
             )
-        found[site.name] = value.clone()
+        found[site.name] = (value if site.kind == "pattern" else axes(value)).clone()
 
     if reads:
-        return module.register_forward_pre_hook(before, with_kwargs=True)
-    return module.register_forward_hook(after)
+        hook = module.register_forward_pre_hook(before, with_kwargs=True)
+    else:
+        hook = module.register_forward_hook(after)
+    return [*axes.handles, hook]
 
 
 @contextmanager

@@ -34,7 +34,7 @@ def intervening(anatomy: Anatomy, edits: Mapping[str | Site, Edit]) -> Iterator[
     try:
         for name, edit in edits.items():
             site = parse_site(name, anatomy.n_layers)
-            handles.append(_attach(anatomy, site, edit))
+            handles += _attach(anatomy, site, edit)
         yield
     finally:
         for handle in handles:
@@ -69,11 +69,29 @@ def module_at(anatomy: Anatomy, site: Site) -> tuple[Module, bool]:
     return module, reads
 
 
-def to_axes(anatomy: Anatomy, site: Site, value: Tensor) -> Tensor:
-    """A module's tensor with the axes of the site: heads apart for z."""
-    if site.kind == "z":
-        return value.unflatten(-1, (anatomy.n_heads, anatomy.d_head))
-    return value
+class Axes:
+    """Gives a module's tensor the axes of its site: heads apart for z, batch and pos apart.
+
+    OPT lays all tokens of a batch in one row before its MLP; how many a row of the batch has is
+    then seen where its block is entered.
+    """
+
+    def __init__(self, anatomy: Anatomy, site: Site) -> None:
+        self.anatomy, self.site, self.length = anatomy, site, 0
+        self.handles: list[Any] = []
+        if site.kind in ("attn_out", "mlp_out", "mlp_post"):
+            block = anatomy.blocks[site.layer or 0].module
+            self.handles.append(block.register_forward_pre_hook(self._note, with_kwargs=True))
+
+    def _note(self, _module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self.length = given(args, kwargs).shape[1]
+
+    def __call__(self, value: Tensor) -> Tensor:
+        if self.site.kind == "z":
+            return value.unflatten(-1, (self.anatomy.n_heads, self.anatomy.d_head))
+        if value.ndim == 2 and self.length:
+            return value.unflatten(0, (-1, self.length))
+        return value
 
 
 def scale_heads(factors: Mapping[int, float], positions: Sequence[int] | None = None) -> Edit:
@@ -103,18 +121,20 @@ def put(values: Tensor, rows: Tensor, positions: Tensor) -> Edit:
     return edit
 
 
-def _attach(anatomy: Anatomy, site: Site, edit: Edit) -> Any:
+def _attach(anatomy: Anatomy, site: Site, edit: Edit) -> list[Any]:
     if site.kind == "pattern":
         raise BadInput(f"{site.name} can be read but not written")
     module, reads = module_at(anatomy, site)
+    axes = Axes(anatomy, site)
 
     def edited(value: Tensor) -> Tensor:
-        changed = edit(to_axes(anatomy, site, value))
-        return changed.reshape(value.shape)
+        return edit(axes(value)).reshape(value.shape)
 
     if reads:
-        return module.register_forward_pre_hook(_on_input(edited), with_kwargs=True)
-    return module.register_forward_hook(_on_output(edited))
+        hook = module.register_forward_pre_hook(_on_input(edited), with_kwargs=True)
+    else:
+        hook = module.register_forward_hook(_on_output(edited))
+    return [*axes.handles, hook]
 
 
 def _on_input(edited: Edit) -> Callable[..., Any]:
