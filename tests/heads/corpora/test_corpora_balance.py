@@ -1,4 +1,4 @@
-"""`heads corpora balance` makes answers equally frequent by taking rows away or mirroring them."""
+"""`heads corpora balance` writes corpora whose answers are equally frequent, in every part."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from whence.errors import BadInput
 from whence.heads.corpora import Fields, Row, find_corpus, read_corpus, read_split
-from whence.heads.corpora.balance import BalanceConfig, balance, balanced
+from whence.heads.corpora.balance import BalanceConfig, balance
 
 Write = Callable[..., Path]
 
@@ -24,103 +24,10 @@ def rows_of(answers: str, *, prompts: int = 1000) -> list[Row]:
     ]
 
 
-def test_every_answer_as_often_as_the_rarest() -> None:
-    made = balanced(rows_of("aaaaaaabbbcccc"))
-    assert made.by == "answer"
-    assert Counter(row.target for row in made.rows) == {"a": 3, "b": 3, "c": 3}
-    assert len(made.dropped["in a class that is too common"]) == 5
-    assert [row.index for row in made.rows] == sorted(row.index for row in made.rows)
-
-
-def test_rare_answers_need_not_cut_the_others() -> None:
-    made = balanced(rows_of("aaaaaaabbbbbbc"), at_least=2)
-    assert Counter(row.target for row in made.rows) == {"a": 6, "b": 6}
-    assert made.dropped["in a class that is too rare"] == [13]
-
-
-def test_distinct_prompts_stay() -> None:
-    # answer a: 4 prompts with 5 rows each; b: 4 rows. One row of each prompt of a must stay.
-    rows = [Row(at, f"p{at % 4}", f"c{at}", "a", "b") for at in range(20)]
-    rows += [Row(20 + at, f"q{at}", f"d{at}", "b", "a") for at in range(4)]
-    for seed in range(10):
-        kept = balanced(rows, "answer", seed=seed).rows
-        assert {row.clean for row in kept} == {row.clean for row in rows}
-
-
-def test_directions() -> None:
-    rows = [
-        Row(0, "p0", "c0", "a", "b"),
-        Row(1, "p1", "c1", "a", "b"),
-        Row(2, "p2", "c2", "b", "a"),
-    ]
-    kept = balanced(rows, "direction").rows
-    assert Counter((row.target, row.foil) for row in kept) == {("a", "b"): 1, ("b", "a"): 1}
-
-
-def test_truth_values() -> None:
-    cells = [("a", True)] * 5 + [("b", True)] * 2 + [("a", False)] * 3 + [("b", False)] * 4
-    rows = [Row(at, f"p{at}", f"c{at}", t, "x", {"truth": v}) for at, (t, v) in enumerate(cells)]
-    kept = balanced(rows, "truth").rows
-    assert set(Counter((row.target, row.extra["truth"]) for row in kept).values()) == {2}
-    with pytest.raises(BadInput, match='row 0: "holds" is None, true or false was expected'):
-        balanced(rows, "truth", truth_field="holds")
-
-
-def test_duplicates_and_equal_answers_go_first() -> None:
-    row = Row(0, "p", "c", "a", "b")
-    rows = [
-        row,
-        Row(1, "p", "c", "a", "b"),
-        Row(2, "q", "d", "b", "b "),
-        Row(3, "r", "e", "b", "a"),
-    ]
-    made = balanced(rows)
-    assert made.dropped["given before"] == [1]
-    assert made.dropped["target = foil"] == [2]
-    assert made.rows == [row, rows[3]]
-
-
-def test_one_answer_is_balanced_by_mirrors() -> None:
-    rows = [Row(at, f"p{at}", f"c{at}", " true", " false", {"id": at}) for at in range(3)]
-    made = balanced(rows)
-    assert (made.by, made.added) == ("mirror", 3)
-    assert made.rows[:2] == [
-        rows[0],
-        Row(0, "c0", "p0", " false", " true", {"mirrored": True}),
-    ]
-    assert Counter(row.target for row in made.rows) == {" true": 3, " false": 3}
-
-
-def test_a_mirror_that_is_a_row_already_is_not_added() -> None:
-    rows = [Row(0, "p", "c", "a", "b"), Row(1, "c", "p", "b", "a"), Row(2, "q", "d", "a", "b")]
-    made = balanced(rows, "mirror")
-    assert made.added == 1
-    assert [row.clean for row in made.rows] == ["p", "c", "q", "d"]
-
-
-def test_no_mirror_where_the_corpus_contradicts_the_foil() -> None:
-    """The corrupt prompt of the first row is answered otherwise in the second."""
-    rows = [Row(0, "p", "c", "a", "b"), Row(1, "c", "x", "a", "b"), Row(2, "q", "d", "a", "b")]
-    made = balanced(rows)
-    assert made.by == "mirror"
-    assert made.dropped["prompt has another answer elsewhere"] == [0, 1]
-    assert [row.clean for row in made.rows] == ["q", "d"]
-
-
-def test_no_mirror_of_a_pair_of_equal_prompts() -> None:
-    made = balanced([Row(0, "p", "p", "a", "b"), Row(1, "q", "d", "a", "b")])
-    assert made.dropped["clean = corrupt"] == [0]
-
-
-def test_mirrors_need_corrupt_prompts() -> None:
-    with pytest.raises(BadInput, match="row 0: has no corrupt prompt"):
-        balanced([Row(0, "p", None, "a", "b")])
-
-
 @pytest.mark.parametrize("name", ["negation_single_token_v1", "logical_single_token_v1"])
 def test_the_real_corpora_of_one_answer(shared_data: Path, tmp_path: Path, name: str) -> None:
     path = shared_data / "probes" / "corpora" / f"{name}.jsonl"
-    result = balance(BalanceConfig(corpus=path, output_dir=tmp_path / "out"))
+    result = balance(BalanceConfig(corpus=(path,), output_dir=tmp_path / "out"))
     new, file = find_corpus(tmp_path / "out" / "corpora", f"{name}_balanced")
     rows = read_corpus(new)
     assert Counter(row.target for row in rows) == {" true": 200, " false": 200}
@@ -141,7 +48,7 @@ def test_the_real_corpora_of_one_answer(shared_data: Path, tmp_path: Path, name:
 
 def test_a_real_corpus_of_many_answers(shared_data: Path, tmp_path: Path) -> None:
     path = shared_data / "probes" / "corpora" / "facts_single_token_v1.jsonl"
-    balance(BalanceConfig(corpus=path, output_dir=tmp_path / "out"))
+    balance(BalanceConfig(corpus=(path,), output_dir=tmp_path / "out"))
     rows = read_corpus(tmp_path / "out" / "corpora" / "facts_single_token_v1_balanced.jsonl")
     # the rarest answer has 4 rows, none of them with target = foil
     assert set(Counter(row.target for row in rows).values()) == {4}
@@ -152,21 +59,35 @@ def test_errors_name_the_line(corpus: Write, tmp_path: Path) -> None:
     rows = [{"clean": "p", "corrupt": None, "target": "a", "foil": "b"}]
     path = corpus(["", *rows])
     with pytest.raises(BadInput, match=r"probe\.jsonl line 2: has no corrupt prompt"):
-        balance(BalanceConfig(corpus=path, output_dir=tmp_path / "out"))
+        balance(BalanceConfig(corpus=(path,), output_dir=tmp_path / "out"))
     assert not (tmp_path / "out").exists()
     path = corpus([{"clean": "p", "corrupt": "c", "target": "a", "foil": "a"}])
     with pytest.raises(BadInput, match=r"no row is left to balance \(1 target = foil\)"):
-        balance(BalanceConfig(corpus=path, output_dir=tmp_path / "out"))
+        balance(BalanceConfig(corpus=(path,), output_dir=tmp_path / "out"))
 
 
 def test_equal_inputs_give_equal_bytes(corpus: Write, tmp_path: Path) -> None:
     rows = rows_of("aaaaaaabbbccccccc" * 4, prompts=30)
     path = corpus([row.as_json(Fields()) for row in rows])
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
-        balance(BalanceConfig(corpus=path, output_dir=tmp_path / name, seed=seed))
+        balance(BalanceConfig(corpus=(path,), output_dir=tmp_path / name, seed=seed))
     file = "corpora/probe_balanced.jsonl"
     a, b, c = ((tmp_path / name / file).read_bytes() for name in "abc")
     assert a == b
     assert a != c
     about = json.loads((tmp_path / "a" / "corpora.json").read_text())["probe_balanced"]
     assert about["answer_counts"] == {"a": [28, 12], "c": [28, 12], "b": [12, 12]}
+
+
+def test_several_corpora_in_one_folder(corpus: Write, tmp_path: Path) -> None:
+    rows = [row.as_json(Fields()) for row in rows_of("aaab")]
+    paths = (corpus(rows, "one"), corpus(rows[:3], "two"))
+    result = balance(BalanceConfig(corpus=paths, output_dir=tmp_path / "out"))
+    assert [(name, found["by"], found["rows"]) for name, found in result.about.items()] == [
+        ("one_balanced", "answer", 2),
+        ("two_balanced", "mirror", 6),
+    ]
+    assert result.finding().headline == "2 corpora balanced."
+    assert result.finding().rows[1][8] == "3 mirrored rows added"
+    with pytest.raises(BadInput, match="would both be written as one"):
+        balance(BalanceConfig(corpus=(paths[0], paths[0]), output_dir=tmp_path / "other"))

@@ -1,43 +1,32 @@
 """`whence heads corpora balance`: every answer equally often, no row twice.
 
-Where one answer is more common than another, a head that pushes the common one for any prompt looks
-like a head that answers. Two ways out:
-
-- **Take rows away.** Rows are put into classes (by answer, by direction target → foil, or by answer
-  within each truth value) and every class is cut to the size of the smallest. Within a class rows
-  are drawn so that as many distinct clean prompts as can be remain, because those are the unit of
-  every interval.
-- **Add mirrored rows**, where one answer is all there is to take from: in the negation and logic
-  corpora of the earlier lab every target is " true". The mirror of a row asks its corrupt prompt:
-  clean ↔ corrupt, target ↔ foil. This is right exactly if the corrupt prompt's answer *is* the foil
-  ("All dogs are not mammals" → " false"). That is how a corpus is defined, but a foil may also have
-  been any wrong word; look at a few rows before `--by mirror`. Where the corpus itself can tell, it
-  is asked: a row whose prompt has another answer elsewhere is left out, and so is its mirror.
-  A mirrored row carries `"mirrored": true` in place of the row's other keys, which describe its
-  first prompt. Row and mirror go into one part of the split (see `group_rows`), so that each part
-  is balanced.
+How, and what a mirrored row is, is explained in `whence.heads.corpora.even_out`.
 """
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field
 
 from whence.errors import BadInput
 from whence.heads.corpora.answers import balance_of
-from whence.heads.corpora.faults import answers_of, conflicting, content, repeats, same_answers
+from whence.heads.corpora.even_out import Balanced, By, even_out
 from whence.heads.corpora.rows import Fields, Row, line_numbers, read_corpus
-from whence.heads.corpora.written import parts_cell, read_about, write_about, write_corpus
+from whence.heads.corpora.written import (
+    check_names,
+    parts_cell,
+    plural,
+    read_about,
+    write_about,
+    write_corpus,
+)
 from whence.runs.config import OutputConfig
 from whence.runs.finding import Finding
 from whence.runs.store import open_run
-
-By = Literal["auto", "answer", "direction", "truth", "mirror"]
 
 ANSWERS_SHOWN = 10
 
@@ -45,7 +34,9 @@ ANSWERS_SHOWN = 10
 class BalanceConfig(OutputConfig):
     """Make every answer of a corpus equally frequent, drop duplicates, and draw a new split."""
 
-    corpus: Path = Field(description="Corpus file (JSONL).")
+    corpus: tuple[Path, ...] = Field(
+        min_length=1, description="Corpus file (JSONL); several may be given."
+    )
     by: By = Field(
         default="auto",
         description="What is made equal. answer: every target. direction: every target → foil. "
@@ -66,200 +57,117 @@ class BalanceConfig(OutputConfig):
 
 @dataclass(frozen=True)
 class BalanceResult:
-    """about: the counts of the new corpus; `dropped`: reason → lines of the old file; `answers_of`:
-    target → [rows before, rows after].
+    """about: new corpus name → its counts; `dropped`: reason → lines of the old file;
+    `answer_counts`: target → [rows before, rows after].
     """
 
     output_dir: Path
-    name: str
-    about: Mapping[str, Any]
+    about: Mapping[str, Mapping[str, Any]]
     done_before: bool
 
     def finding(self) -> Finding:
-        """Answers before and after, and what was dropped."""
-        counts = list(self.about["answer_counts"].items())
-        rows = [(repr(answer), f"{a:,}", f"{b:,}") for answer, (a, b) in counts[:ANSWERS_SHOWN]]
-        if rest := counts[ANSWERS_SHOWN:]:
-            before, after = (sum(count[i] for _, count in rest) for i in (0, 1))
-            rows.append((f"{len(rest):,} more", f"{before:,}", f"{after:,}"))
-        rows.append(("all", f"{self.about['rows_read']:,}", f"{self.about['rows']:,}"))
-        dropped = [f"{len(ls):,} {why}" for why, ls in self.about["dropped"].items() if ls]
-        added = [f"{self.about['added']:,} mirrored rows added"] if self.about["added"] else []
+        """What became of each corpus, and of a single one's answers."""
         state = "already balanced" if self.done_before else "balanced"
-        told = f" ({'; '.join(added + dropped)})" if added or dropped else ""
-        return Finding(
-            f"{self.name}: {state} by {self.about['by']}, {self.about['rows']:,} rows of "
-            f"{self.about['prompts']:,} prompts, split {parts_cell(self.about)}{told}.",
-            columns=("answer", "rows before", "rows after"),
-            rows=rows,
-            files={
-                "corpus": self.output_dir / "corpora" / f"{self.name}.jsonl",
-                "split": self.output_dir / "splits" / f"{self.name}.split.json",
-                "what was dropped, line by line": self.output_dir / "corpora.json",
-            },
-        )
+        files = {
+            "corpora": self.output_dir / "corpora",
+            "splits": self.output_dir / "splits",
+            "what was dropped, line by line": self.output_dir / "corpora.json",
+        }
+        if len(self.about) == 1:
+            ((name, found),) = self.about.items()
+            return Finding(
+                f"{name}: {state} by {found['by']}, {found['rows']:,} rows of "
+                f"{found['prompts']:,} prompts, split {parts_cell(found)}; {_changes(found)}.",
+                columns=("answer", "rows before", "rows after"),
+                rows=_answer_rows(found),
+                files=files,
+            )
+        columns = ("corpus", "by", "rows before", "rows after", "prompts", "train / val / test",
+                   "answers", "most common", "changes")  # fmt: skip
+        rows = [
+            (
+                name,
+                found["by"],
+                f"{found['rows_read']:,}",
+                f"{found['rows']:,}",
+                f"{found['prompts']:,}",
+                parts_cell(found),
+                f"{found['answers']:,}",
+                f"{found['most_common_share']:.1%}",
+                _changes(found),
+            )
+            for name, found in self.about.items()
+        ]
+        headline = f"{plural(len(rows), 'corpus')} {state}."
+        return Finding(headline, columns=columns, rows=rows, files=files)
 
 
-@dataclass(frozen=True)
-class Balanced:
-    """rows: of the new corpus. dropped: reason → indices of old rows. added: mirrored rows."""
+def _answer_rows(about: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    counts = list(about["answer_counts"].items())
+    rows = [(repr(answer), f"{a:,}", f"{b:,}") for answer, (a, b) in counts[:ANSWERS_SHOWN]]
+    if rest := counts[ANSWERS_SHOWN:]:
+        before, after = (sum(count[i] for _, count in rest) for i in (0, 1))
+        rows.append((f"{len(rest):,} more", f"{before:,}", f"{after:,}"))
+    return [*rows, ("all", f"{about['rows_read']:,}", f"{about['rows']:,}")]
 
-    by: By
-    rows: list[Row]
-    dropped: dict[str, list[int]]
-    added: int
+
+def _changes(about: Mapping[str, Any]) -> str:
+    told = [f"{about['added']:,} mirrored rows added"] if about["added"] else []
+    told += [f"{len(lines):,} dropped: {why}" for why, lines in about["dropped"].items() if lines]
+    return "; ".join(told) or "nothing dropped"
 
 
 def balance(config: BalanceConfig) -> BalanceResult:
-    """Write `<corpus>_balanced` and its split, 70/15/15 by clean prompt.
+    """Write `<corpus>_balanced` of every corpus and its split, 70/15/15 by clean prompt.
 
-    Raises BadInput as `read_corpus`, and where the corpus has not what `by` needs: truth values,
-    corrupt prompts, rows that are left.
+    Raises BadInput as `read_corpus`, where two corpora have one name, and where a corpus has not
+    what `by` needs: truth values, corrupt prompts, rows that are left.
     """
-    path, home = config.corpus, config.output_dir
-    name = f"{path.stem}_balanced"
-    rows = read_corpus(path, config.fields)
+    home = config.output_dir
+    check_names(config.corpus)
+    corpora = {path: read_corpus(path, config.fields) for path in config.corpus}
     with open_run(
         home,
         command="heads corpora balance",
         config=config,
-        inputs={"corpus": path},
+        inputs={"corpora": list(config.corpus)},
         overwrite=config.overwrite,
         seeds=[config.seed],
     ) as run:
         if not run.done:
-            lines = line_numbers(path)
-            made = balanced(
-                rows,
-                config.by,
-                seed=config.seed,
-                at_least=config.at_least,
-                truth_field=config.truth_field,
-                where=lambda row: f"{path} line {lines[row.index]}",
-            )
-            if not made.rows:
-                why = ", ".join(f"{len(found)} {r}" for r, found in made.dropped.items() if found)
-                raise BadInput(f"{path}: no row is left to balance ({why})")
-            counts = write_corpus(run.folder, name, made.rows, config.fields, config.seed)
-            about = {
-                "by": made.by,
-                "rows_read": len(rows),
-                **counts,
-                "added": made.added,
-                "dropped": {why: [lines[i] for i in found] for why, found in made.dropped.items()},
-                "answer_counts": _before_and_after(rows, made.rows),
-            }
-            write_about(run.folder, {name: about})
-    return BalanceResult(home, name, read_about(home)[name], run.done)
+            about = {}
+            for path, rows in corpora.items():
+                name, lines = f"{path.stem}_balanced", line_numbers(path)
+                made = _balanced_file(path, rows, lines, config)
+                counts = write_corpus(run.folder, name, made.rows, config.fields, config.seed)
+                dropped = {why: [lines[i] for i in found] for why, found in made.dropped.items()}
+                about[name] = {
+                    "by": made.by,
+                    "rows_read": len(rows),
+                    **counts,
+                    "added": made.added,
+                    "dropped": dropped,
+                    "answer_counts": _before_and_after(rows, made.rows),
+                }
+            write_about(run.folder, about)
+    return BalanceResult(home, read_about(home), run.done)
 
 
-def balanced(
-    rows: Sequence[Row],
-    by: By = "auto",
-    *,
-    seed: int = 0,
-    at_least: int = 1,
-    truth_field: str = "truth",
-    where: Callable[[Row], str] = lambda row: f"row {row.index}",
+def _balanced_file(
+    path: Path, rows: Sequence[Row], lines: Sequence[int], config: BalanceConfig
 ) -> Balanced:
-    """Balance rows in memory; `where` says in an error where a row stands."""
-    again = set(repeats(rows, content))
-    dropped = {
-        "given before": [rows[at].index for at in sorted(again)],
-        "target = foil": [
-            row.index for at, row in enumerate(rows) if at not in again and same_answers(row)
-        ],
-    }
-    left = [row for at, row in enumerate(rows) if at not in again and not same_answers(row)]
-    if by == "auto":
-        by = "mirror" if len({row.target for row in left}) == 1 else "answer"
-    if by == "mirror":
-        kept, added, unfit = _mirrored(left, where)
-        return Balanced(by, kept, dropped | unfit, added)
-    kept, why = _thinned(left, _class_of(by, truth_field, where), seed, at_least)
-    return Balanced(by, kept, dropped | why, 0)
-
-
-def _class_of(by: By, truth_field: str, where: Callable[[Row], str]) -> Callable[[Row], Any]:
-    def truth(row: Row) -> tuple[bool, str]:
-        value = row.extra.get(truth_field)
-        if not isinstance(value, bool):
-            raise BadInput(
-                f'{where(row)}: "{truth_field}" is {value!r}, true or false was expected for '
-                "--by truth; name the key with --truth-field, or balance by answer"
-            )
-        return value, row.target
-
-    if by == "truth":
-        return truth
-    if by == "direction":
-        return lambda row: (row.target, row.foil)
-    return lambda row: row.target
-
-
-def _thinned(
-    rows: Sequence[Row], class_of: Callable[[Row], Any], seed: int, at_least: int
-) -> tuple[list[Row], dict[str, list[int]]]:
-    """Cut every class to the smallest one that has `at_least` rows."""
-    classes: dict[Any, list[Row]] = {}
-    for row in rows:
-        classes.setdefault(class_of(row), []).append(row)
-    rare = [found for found in classes.values() if len(found) < at_least]
-    common = {key: found for key, found in classes.items() if len(found) >= at_least}
-    size = min(map(len, common.values()), default=0)
-    rng = random.Random(f"whence.heads.corpora.balance:{seed}")
-    kept = [row for key in sorted(common) for row in _spread(common[key], rng)[:size]]
-    kept.sort(key=lambda row: row.index)
-    taken = {row.index for row in kept} | {row.index for found in rare for row in found}
-    return kept, {
-        "in a class that is too rare": sorted(row.index for found in rare for row in found),
-        "in a class that is too common": [row.index for row in rows if row.index not in taken],
-    }
-
-
-def _spread(rows: Sequence[Row], rng: random.Random) -> list[Row]:
-    """Rows in random order, but every prompt's first row before any prompt's second."""
-    shuffled = list(rows)
-    rng.shuffle(shuffled)
-    times: dict[str, int] = {}
-    turns = []
-    for row in shuffled:
-        turns.append(times.get(row.clean, 0))
-        times[row.clean] = turns[-1] + 1
-    order = sorted(range(len(shuffled)), key=turns.__getitem__)
-    return [shuffled[at] for at in order]
-
-
-def _mirrored(
-    rows: Sequence[Row], where: Callable[[Row], str]
-) -> tuple[list[Row], int, dict[str, list[int]]]:
-    """Every row followed by its mirror, unless the mirror is a row already."""
-    answers = answers_of(rows)
-    present = {content(row) for row in rows}
-    kept: list[Row] = []
-    unfit: dict[str, list[int]] = {"clean = corrupt": [], "prompt has another answer elsewhere": []}
-    added = 0
-    for row in rows:
-        if row.corrupt is None:
-            raise BadInput(
-                f"{where(row)}: has no corrupt prompt, so the row has no mirror; "
-                "balance by answer, direction or truth"
-            )
-        if row.clean == row.corrupt:
-            unfit["clean = corrupt"].append(row.index)
-        elif conflicting(row, answers):
-            unfit["prompt has another answer elsewhere"].append(row.index)
-        else:
-            mirror = replace(
-                row, clean=row.corrupt, corrupt=row.clean, target=row.foil, foil=row.target,
-                extra={"mirrored": True},
-            )  # fmt: skip
-            kept.append(row)
-            if content(mirror) not in present:
-                present.add(content(mirror))
-                kept.append(mirror)
-                added += 1
-    return kept, added, unfit
+    made = even_out(
+        rows,
+        config.by,
+        seed=config.seed,
+        at_least=config.at_least,
+        truth_field=config.truth_field,
+        where=lambda row: f"{path} line {lines[row.index]}",
+    )
+    if not made.rows:
+        why = ", ".join(f"{len(found)} {reason}" for reason, found in made.dropped.items() if found)
+        raise BadInput(f"{path}: no row is left to balance ({why})")
+    return made
 
 
 def _before_and_after(before: Sequence[Row], after: Sequence[Row]) -> dict[str, tuple[int, int]]:

@@ -19,6 +19,7 @@ from whence.heads.corpora.rows import Fields, Row, line_numbers, read_corpus
 from whence.heads.corpora.splits import PARTS
 from whence.heads.corpora.tokens import RowTokens, row_tokens, tokenizer_hash, tokenizer_of
 from whence.heads.corpora.written import (
+    check_names,
     parts_cell,
     plural,
     read_about,
@@ -102,7 +103,7 @@ def filter_corpora(config: FilterConfig) -> FilterResult:
     left; of several corpora, one that has none left is not written.
     """
     home = config.output_dir
-    _check_names(config.corpus)
+    check_names(config.corpus)
     corpora = {path: read_corpus(path, config.fields) for path in config.corpus}
     tokenizer = tokenizer_of(config.tokenizer)
     with open_run(
@@ -162,14 +163,3 @@ def _nothing_left(config: FilterConfig, about: Mapping[str, Mapping[str, Any]]) 
         f"{files}: no row has a one-token target and foil under {config.tokenizer} ({why}); "
         "measure the corpus as it is, with --metric-span full_target"
     )
-
-
-def _check_names(paths: Sequence[Path]) -> None:
-    named: dict[str, Path] = {}
-    for path in paths:
-        if path.stem in named:
-            raise BadInput(
-                f"{named[path.stem]} and {path} would both be written as {path.stem}; "
-                "filter them into two folders"
-            )
-        named[path.stem] = path

@@ -68,3 +68,15 @@ def plural(count: int, noun: str) -> str:
     """As in "1 corpus", "3 corpora", "1 row", "20 rows"."""
     several = "corpora" if noun == "corpus" else f"{noun}s"
     return f"{count:,} {noun if count == 1 else several}"
+
+
+def check_names(paths: Sequence[Path]) -> None:
+    """Raise BadInput where two corpora have one name, so that one would overwrite the other."""
+    named: dict[str, Path] = {}
+    for path in paths:
+        if path.stem in named:
+            raise BadInput(
+                f"{named[path.stem]} and {path} would both be written as {path.stem}; "
+                "give them to two calls, with two output folders"
+            )
+        named[path.stem] = path
