@@ -1,0 +1,293 @@
+"""`whence heads run CONFIG`: a battery on one corpus, or on several under one name each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pydantic import Field
+
+from whence.errors import BadInput, WhenceError
+from whence.heads.battery import Positions
+from whence.heads.conditions import (
+    Bench,
+    Source,
+    deciding,
+    find_source,
+    is_finished,
+    load,
+    run_conditions,
+    run_one,
+)
+from whence.heads.plan import Plan, SplitName, read_plan
+from whence.heads.prompts import MetricSpan, PrependBos
+from whence.heads.repairs import partial_of, scratch_of, take_up_repairs
+from whence.heads.stitch import stitch
+from whence.runs.config import OutputConfig
+from whence.runs.finding import Finding
+from whence.runs.fingerprint import fingerprint
+from whence.runs.jsonfile import read_json, write_json
+from whence.runs.store import Run, open_run
+
+COMMAND = "heads run"
+PARTIAL_SUMMARY = "partial_summary.json"
+
+FLAGS = (
+    "model", "revision", "dtype", "device", "trust_remote_code", "split", "seeds", "positions",
+    "metrics", "metric_span", "batch_size", "max_seq_len", "prepend_bos", "subsample", "memory_gb",
+)  # fmt: skip
+"""Settings that win over the plan's file."""
+
+
+class RunConfig(OutputConfig):
+    """Ablate or patch as a configuration file says; flags win over the file."""
+
+    not_identity: ClassVar[frozenset[str]] = frozenset({"device", "memory_gb"})
+
+    plan: Path = Field(
+        description="JSON file with run_name, battery, shared and conditions, or of a single run. "
+        "Batteries are looked for as named from here, then beside the file."
+    )
+    corpora: Path | None = Field(
+        default=None,
+        description="Folder of the corpora, <id>.jsonl; splits are in ../splits. Default: "
+        "../corpora beside the file.",
+    )
+    model: str | None = Field(
+        default=None, description="Model: a Hugging Face folder, a hub id, or tiny."
+    )
+    revision: str | None = Field(
+        default=None, description="Branch, tag or commit of the model on the hub."
+    )
+    dtype: str | None = Field(
+        default=None, description="float32, bfloat16, float16, stored or auto."
+    )
+    device: str | None = Field(default=None, description="cpu, cuda, cuda:N, mps or auto.")
+    trust_remote_code: bool | None = Field(
+        default=None, description="Run Python code that comes with the model."
+    )
+    split: SplitName | None = Field(default=None, description="Part of each corpus to take.")
+    seeds: tuple[int, ...] | None = Field(
+        default=None,
+        min_length=1,
+        description="Seeds of prompt subsamples and resample sources; what is deterministic runs "
+        "once.",
+    )
+    positions: Positions | None = Field(
+        default=None,
+        description="all, last_token, first, final_K, or positions as 0,2,-1.",
+    )
+    metrics: tuple[str, ...] | None = Field(default=None, description="Metrics to write.")
+    metric_span: MetricSpan | None = Field(
+        default=None,
+        description="first_token: what follows the prompt. full_target: all tokens of the target.",
+    )
+    batch_size: int | None = Field(default=None, ge=1, description="Prompts in a batch.")
+    max_seq_len: int | None = Field(
+        default=None, ge=2, description="Tokens a prompt may have; of longer ones the end is kept."
+    )
+    prepend_bos: PrependBos | None = Field(
+        default=None,
+        description="BOS before prompts: default as the tokenizer does by itself, always, never.",
+    )
+    subsample: int | None = Field(
+        default=None, ge=1, description="Distinct prompts drawn for each seed."
+    )
+    memory_gb: float | None = Field(
+        default=None, gt=0, description="Memory for one replayed batch beside the model, in GB."
+    )
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """summary: `metrics/summary.json`, of one run or, under `conditions`, of several."""
+
+    folder: Path
+    summary: Mapping[str, Any]
+    done_before: bool
+
+    def finding(self) -> Finding:
+        """A line a condition: prompts, the undisturbed run, and the strongest effect."""
+        parts = self.summary.get("conditions")
+        named = parts or {str(self.summary["corpus"]["id"]): self.summary}
+        state = "already done" if self.done_before else "done"
+        plural = "condition" if len(named) == 1 else "conditions"
+        files = {
+            "summary": self.folder / "metrics" / "summary.json",
+            "cross-condition": self.folder / "artifacts" / "cross_condition",
+            "heatmap": self.folder / "artifacts" / "impact_heatmap.png",
+            "report": self.folder / "report.html",
+        }
+        return Finding(
+            headline=f"{self.summary['run_id']}: {len(named)} {plural} {state}."
+            + _verified(self.folder / "metrics" / "verify.json"),
+            columns=("condition", "prompts", "clean logit difference", "accuracy"),
+            rows=[_row(name, summary) for name, summary in named.items()],
+            files={name: path for name, path in files.items() if path.exists()},
+        )
+
+
+def run_plan(config: RunConfig) -> RunResult:
+    """Run every condition that is not finished, then put them together.
+
+    A condition that fails does not stop the others; at the end WhenceError says which did and why,
+    what is finished stays in the unfinished run's folder, and the same command, after a repair,
+    runs only what is missing. Raises BadInput, before the model is loaded, for what is wrong with
+    the file, its batteries or flags; in a run without conditions also for its corpus.
+    """
+    flags = {name: getattr(config, name) for name in FLAGS}
+    plan = read_plan(config.plan, flags)
+    sources = _sources(plan, _corpora(config))
+    seeds = plan.conditions[0].settings.get("seeds", (0,))
+    inputs = _inputs(plan, sources)
+    scratch = scratch_of(config.output_dir)
+    unfinished = [c.tag for c in plan.conditions if c.tag and not is_finished(scratch, c.tag)]
+    take_up_repairs(
+        config.output_dir, COMMAND, config, inputs, seeds, _repairable(inputs, unfinished)
+    )
+    with open_run(
+        config.output_dir,
+        command=COMMAND,
+        config=config,
+        inputs=inputs,
+        overwrite=config.overwrite,
+        seeds=seeds,
+    ) as run:
+        if not run.done:
+            _conduct(plan, sources, run, config.output_dir, inputs)
+    summary = read_json(config.output_dir / "metrics" / "summary.json")
+    return RunResult(config.output_dir, summary, run.done)
+
+
+def _conduct(
+    plan: Plan,
+    sources: Mapping[str, Source | str],
+    run: Run,
+    output_dir: Path,
+    inputs: Mapping[str, Any],
+) -> None:
+    """Everything between loading the model and the summary, into the run's folder."""
+    run_id = f"{plan.run_name}_{_short_hash(inputs)}"
+    if plan.single:
+        (source,) = sources.values()
+        assert isinstance(source, Source)
+        run_one(_bench(plan), plan.conditions[0], source, run.folder, run.scratch / "one", run_id)
+        return
+    bench = _bench(plan)
+    home = run.folder / "conditions"
+    failed = run_conditions(bench, plan, sources, home, run.scratch, run_id)
+    finished = {c.tag: home / c.tag for c in plan.conditions if c.tag and c.tag not in failed}
+    about = {"run_name": plan.run_name, "model": bench.description}
+    summary = stitch(run.folder, finished, run_id=run_id, about=about, failed=failed)
+    if failed:
+        write_json(run.folder / PARTIAL_SUMMARY, summary)
+        raise _incomplete(failed, finished, partial_of(output_dir) / "conditions")
+    (run.folder / PARTIAL_SUMMARY).unlink(missing_ok=True)
+
+
+def _incomplete(failed: Mapping[str, str], finished: Mapping[str, Path], home: Path) -> WhenceError:
+    count = len(failed) + len(finished)
+    told = "; ".join(f"{tag}: {line}" for tag, line in failed.items())
+    if not finished:
+        return WhenceError(f"all {count} conditions failed: {told}")
+    return WhenceError(
+        f"{len(failed)} of {count} conditions failed: {told}. The others ({', '.join(finished)}) "
+        f"are whole in {home}; repair what is wrong and run the same command again to do only "
+        "what is missing"
+    )
+
+
+def _bench(plan: Plan) -> Bench:
+    """The model, loaded. A device that is not here is answered with the flag that says another."""
+    try:
+        return Bench(plan, load(plan, device=plan.device or "auto", dtype=plan.model.dtype))
+    except BadInput as error:
+        if str(error).startswith("device "):
+            raise BadInput(f"{plan.file}: {error}; give --device, as --device auto") from None
+        raise
+
+
+def _corpora(config: RunConfig) -> Path:
+    if config.corpora is not None:
+        return config.corpora
+    beside = config.plan.absolute().parent.parent / "corpora"
+    if not beside.is_dir():
+        raise BadInput(f"--corpora is required: there is no {beside}")
+    return beside
+
+
+def _sources(plan: Plan, corpora: Path) -> dict[str, Source | str]:
+    """Tag (empty in a single run) → its files, or what is wrong. A single run has no others to go
+    on with: there BadInput is raised."""
+    found: dict[str, Source | str] = {}
+    for condition in plan.conditions:
+        try:
+            found[condition.tag or ""] = find_source(corpora, condition)
+        except BadInput as error:
+            if plan.single:
+                raise
+            found[condition.tag or ""] = str(error)
+    return found
+
+
+def _inputs(plan: Plan, sources: Mapping[str, Source | str]) -> dict[str, Any]:
+    """What the record keeps of the plan, each condition's own under its tag."""
+    from whence.models.load import model_source
+
+    model = model_source(plan.model_name)
+    inputs: dict[str, Any] = {
+        "plan": plan.file,
+        "run_name": plan.run_name,
+        "model": Path(model)
+        if Path(model).is_dir()
+        else f"{model}@{plan.model.revision or 'main'}",
+        "dtype": plan.model.dtype,
+    }
+    for condition in plan.conditions:
+        source = sources[condition.tag or ""]
+        own: dict[str, Any] = {
+            "condition": deciding(condition),
+            "battery": condition.battery_file,
+        }
+        if isinstance(source, Source):
+            own |= {"corpus": source.corpus, "split": source.split}
+        inputs |= {f"{name} {condition.tag or ''}".strip(): value for name, value in own.items()}
+    return inputs
+
+
+def _repairable(inputs: Mapping[str, Any], unfinished: list[str]) -> set[str]:
+    """Inputs that may change without making another run: files whose content the conditions'
+    settings repeat, and all of conditions that are not finished."""
+    own = {f"{name} {tag}" for name in ("condition", "corpus", "split") for tag in unfinished}
+    return {"plan", *(name for name in inputs if name.startswith("battery")), *own}
+
+
+def _short_hash(inputs: Mapping[str, Any]) -> str:
+    """Tells runs of one name apart in stitched tables: model and settings, not places."""
+    from whence.runs.fingerprint import hash_path
+
+    model = inputs["model"]
+    deciding = {k: v for k, v in inputs.items() if not isinstance(v, Path)}
+    deciding["model"] = hash_path(model) if isinstance(model, Path) else model
+    return fingerprint(deciding)[:8]
+
+
+def _row(name: str, summary: Mapping[str, Any]) -> tuple[str, str, str, str]:
+    clean = summary["clean"]
+    return (
+        name,
+        f"{summary['n_prompts']:,}",
+        f"{clean['logit_diff']:.3f}",
+        f"{clean['accuracy']:.1%}",
+    )
+
+
+def _verified(path: Path) -> str:
+    if not path.is_file():
+        return ""
+    found = read_json(path)
+    parts = found.get("conditions", {"": found}).values()
+    bad = [part["sentence"] for part in parts if part["passed"] is not True]
+    return f"\nVerification: {bad[0]}." if bad else "\nThe slice run elsewhere agrees."
