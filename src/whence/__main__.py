@@ -53,7 +53,7 @@ def _dispatch(words: list[str]) -> int:
         print(f"whence {__version__}")
         return 0
     name, rest = words[0], words[1:]
-    if name in GROUPS:
+    while name in GROUPS:
         if not rest or rest[0] in ("--help", "-h", "help"):
             group_overview(name)
             return 0

@@ -84,4 +84,4 @@ def test_flag_names_are_unique(name: str) -> None:
 
 
 def test_every_group_has_commands() -> None:
-    assert {name.split()[0] for name in NAMES if " " in name} == set(GROUPS)
+    assert {name.rpartition(" ")[0] for name in NAMES if " " in name} == set(GROUPS)

@@ -33,6 +33,9 @@ def group_overview(group: str) -> None:
     out = _console()
     out.print(f"whence {group}: {GROUPS[group]}\n", style="bold")
     _print_commands(out, _members(group))
+    for inner in (name for name in GROUPS if name.startswith(f"{group} ")):
+        out.print(f"\n{inner}: {GROUPS[inner]}", style="bold")
+        _print_commands(out, _members(inner))
     out.print(f"\nwhence {group} COMMAND --help explains every flag and has an example.")
 
 
@@ -72,7 +75,13 @@ def _print_commands(out: Console, names: list[str]) -> None:
 
 
 def _members(group: str) -> list[str]:
-    return [name for name in COMMANDS if name.startswith(f"{group} ")]
+    """Commands of a group, without those of a group within it."""
+    inner = [name for name in GROUPS if name.startswith(f"{group} ")]
+    return [
+        name
+        for name in COMMANDS
+        if name.startswith(f"{group} ") and not any(name.startswith(f"{i} ") for i in inner)
+    ]
 
 
 def _console() -> Console:

@@ -28,6 +28,8 @@ class Command:
 
 GROUPS = {
     "data": "which training examples made the model better at this",
+    "heads": "which attention heads and layers carry or suppress it",
+    "heads corpora": "probe corpora: prompts in pairs, with a target and a foil",
     "tiny": "the built-in world: a small model, its data, and planted truth",
 }
 
@@ -126,6 +128,63 @@ COMMANDS = {
         summary="Retrain on several subsets over several seeds and give a verdict.",
         example="whence data experiment examples/tiny-games/experiment.yaml",
         positional="config",
+    ),
+    "heads sweep": Command(
+        config="whence.heads.commands.sweep:SweepConfig",
+        run="whence.heads.commands.sweep:sweep",
+        summary="Ablate every head in turn: what does each do to the answer?",
+        example="whence heads sweep --model tiny --corpus runs/probes/corpora/facts.jsonl "
+        "--output-dir runs/facts-heads",
+    ),
+    "heads pairs": Command(
+        config="whence.heads.commands.pairs:PairsConfig",
+        run="whence.heads.commands.pairs:pairs",
+        summary="Ablate pairs among the strongest heads: which act together?",
+        example="whence heads pairs --model tiny --corpus runs/probes/corpora/facts.jsonl "
+        "--top 4 --output-dir runs/facts-pairs",
+    ),
+    "heads patch": Command(
+        config="whence.heads.commands.patch:PatchConfig",
+        run="whence.heads.commands.patch:patch",
+        summary="Put one prompt's activations into its partner's run, layer by layer.",
+        example="whence heads patch --model tiny --corpus runs/probes/corpora/facts.jsonl "
+        "--granularity layer_resid --positions last_token --output-dir runs/facts-patch",
+    ),
+    "heads partial": Command(
+        config="whence.heads.commands.partial:PartialConfig",
+        run="whence.heads.commands.partial:partial",
+        summary="Ablate a set of heads and restore one: how much comes back?",
+        example="whence heads partial --model tiny --corpus runs/probes/corpora/facts.jsonl "
+        "--heads 0:2 0:3 1:1 --output-dir runs/facts-partial",
+    ),
+    "heads corpora check": Command(
+        config="whence.heads.corpora.check:CheckConfig",
+        run="whence.heads.corpora.check:check",
+        summary="Look for what makes a corpus measure something else than it seems to.",
+        example="whence heads corpora check runs/probes/corpora/facts.jsonl --tokenizer tiny",
+        positional="corpus",
+    ),
+    "heads corpora filter": Command(
+        config="whence.heads.corpora.filter:FilterConfig",
+        run="whence.heads.corpora.filter:filter_corpora",
+        summary="Keep rows whose target and foil are single tokens, and draw new splits.",
+        example="whence heads corpora filter runs/probes/corpora/facts.jsonl --tokenizer tiny "
+        "--suffix tiny --output-dir runs/probes-tiny",
+        positional="corpus",
+    ),
+    "heads corpora balance": Command(
+        config="whence.heads.corpora.balance:BalanceConfig",
+        run="whence.heads.corpora.balance:balance",
+        summary="Make every answer equally frequent, drop duplicates, and draw a new split.",
+        example="whence heads corpora balance runs/probes/corpora/negation.jsonl "
+        "--output-dir runs/probes-balanced",
+        positional="corpus",
+    ),
+    "heads corpora make": Command(
+        config="whence.heads.corpora.make:MakeConfig",
+        run="whence.heads.corpora.make:make",
+        summary="Write facts, negation, counterfactual and logic corpora of the tiny world.",
+        example="whence heads corpora make --output-dir runs/probes",
     ),
 }
 

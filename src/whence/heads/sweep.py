@@ -187,7 +187,7 @@ class Sweep:
         cpu = group.ids.device.type == "cpu"
         busy = (CPU_TOKENS if cpu else GPU_TOKENS) // length
         fits = int(self.memory_gb * 1e9 / bytes_per_row(self.anatomy, group))
-        return max(1, min(busy, fits) // units)
+        return int(max(1, min(busy, fits) // units))
 
     def _count(self, start: int, tokens: int) -> None:
         self.block_tokens += (self.anatomy.n_layers - start) * tokens
@@ -216,12 +216,11 @@ def bytes_per_row(anatomy: Anatomy, group: Group) -> int:
     A dozen hidden states, the MLP's three, attention scores of two kinds, and four float32 copies
     of its logits.
     """
-    length = group.ids.shape[1]
+    length, d_model = group.ids.shape[1], anatomy.d_model
     reads = length - group.first_read
     down = anatomy.blocks[0].down
-    d_mlp = 4 * anatomy.d_model if down is None else int(max(down.weight.shape))
-    size: int = anatomy.embed.weight.element_size()
-    blocks = length * (12 * anatomy.d_model + 3 * d_mlp) * size
+    widths: list[int] = [4 * d_model] if down is None else list(down.weight.shape)
+    size = int(anatomy.embed.weight.element_size())
+    blocks = length * (12 * d_model + 3 * max(widths)) * size
     scores = 2 * anatomy.n_heads * length * length * max(size, 4)
-    total: int = blocks + scores + reads * anatomy.d_vocab * 16
-    return total
+    return int(blocks + scores + reads * anatomy.d_vocab * 16)

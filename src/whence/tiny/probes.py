@@ -10,10 +10,13 @@ import random
 from collections.abc import Callable
 from typing import Any
 
+from whence.errors import BadInput
 from whence.tiny.language import CLAIMS, claim, prompt_of
 from whence.tiny.world import ATTRIBUTES, Thing, World
 
 ProbeRow = dict[str, Any]
+MOST_IN_VAIN = 20_000
+"""Draws without a new prompt after which there is none left to find."""
 _ONE_TOKEN = ("kind", "colour", "place", "season", "friend")
 
 
@@ -107,16 +110,24 @@ PROBES: dict[str, Callable[[World, random.Random], ProbeRow]] = {
 def make_probes(world: World, name: str, count: int, seed: int = 0) -> list[ProbeRow]:
     """`count` rows of one corpus with distinct clean prompts, both truth values in equal number.
 
-    Facts have one truth value only; the other corpora have two.
+    Facts have one truth value only; the other corpora have two. Raises BadInput where the world has
+    fewer distinct prompts than that.
     """
     rng = random.Random(f"whence.tiny.probes:{name}:{seed}")
     rows: dict[str, ProbeRow] = {}
     wanted = (
         {True: count, False: 0} if name == "facts" else {True: (count + 1) // 2, False: count // 2}
     )
+    in_vain = 0
     while len(rows) < count:
         row = PROBES[name](world, rng)
         if wanted[row["truth"]] and row["clean"] not in rows:
             rows[row["clean"]] = row
             wanted[row["truth"]] -= 1
+            in_vain = 0
+        elif (in_vain := in_vain + 1) > MOST_IN_VAIN:
+            raise BadInput(
+                f"{name}: the tiny world has no {count:,} distinct prompts with both truth values "
+                f"in equal number; after {len(rows):,} no other was found"
+            )
     return list(rows.values())
