@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import altair as alt
 import pandas as pd
 
-from whence.report.figure import GHOST, INK, MUTED, PAGE_WIDTH, RULE, SERIES, svg
+from whence.report.figure import GHOST, INK, MUTED, PAGE_WIDTH, RULE, SERIES, svg, text_room
 
 # From the page's second series colour through its paper to its first: apart under colour blindness.
 LOWERS, NEUTRAL, RAISES = "#c04f15", "#f3f0e8", "#005ba1"
@@ -74,6 +74,47 @@ def heatmap(cells: pd.DataFrame, limit: float) -> alt.ConcatChart:
             )
         )
     return alt.concat(*drawn, columns=columns, spacing=_GAP).resolve_scale(color="shared")
+
+
+def strongest(rows: pd.DataFrame) -> alt.LayerChart:
+    """Heads around zero with their intervals, over what the other heads of their layer do.
+
+    rows: `name, delta, low, high, null_low, null_high, sure, written`, one per head in the order to
+    show; intervals and nulls may be missing. A filled dot has q below 0.05.
+    """
+    names, written = text_room(rows["name"]), text_room(rows["written"])
+    order = rows["name"].tolist()
+    axis = alt.Axis(domain=False, ticks=False, labelColor=INK, labelLimit=names)
+    y = alt.Y("name:N", sort=order, title=None, axis=axis)
+    base = alt.Chart(rows).encode(y=y)
+    colour = alt.condition("datum.sure", alt.value(SERIES[0]), alt.value(MUTED))
+    x = alt.X(
+        "delta:Q",
+        title="change of the logit difference",
+        scale=alt.Scale(zero=True, nice=True, padding=12),
+        axis=alt.Axis(tickCount=5, labelExpr="datum.value ? format(datum.value, '+.3~r') : '0'"),
+    )
+    return alt.layer(
+        alt.Chart(rows.dropna(subset=["null_low", "null_high"]))
+        .mark_bar(height=14, color=GHOST)
+        .encode(y=y, x="null_low:Q", x2="null_high:Q"),
+        alt.Chart(pd.DataFrame([{"zero": 0}])).mark_rule(color=INK).encode(x="zero:Q"),
+        alt.Chart(rows.dropna(subset=["low", "high"]))
+        .mark_rule(strokeWidth=2)
+        .encode(y=y, x="low:Q", x2="high:Q", color=colour),
+        base.mark_point(size=60, strokeWidth=2, opacity=1).encode(
+            x=x,
+            stroke=colour,
+            fill=alt.condition("datum.sure", alt.value(SERIES[0]), alt.value("var(--paper)")),
+        ),
+        base.mark_text(align="left", dx=8, color=INK).encode(
+            x=alt.value("width"), text="written:N"
+        ),
+    ).properties(
+        width=PAGE_WIDTH - names - written,
+        height=alt.Step(26),
+        padding={"left": 4, "top": 4, "bottom": 4, "right": written},
+    )
 
 
 def layer_curve(rows: pd.DataFrame) -> alt.LayerChart:
@@ -156,7 +197,7 @@ def png(chart: alt.TopLevelMixin, *, scale: float = 2.0) -> bytes:
 
 
 def _ticks(values: Sequence[int], step: float, title: str) -> alt.Axis:
-    """An axis that names every head or layer, or every second, fifth, tenth, … where it is tight."""
+    """An axis that names every head or layer, or every second, fifth, … where it is tight."""
     every = next((k for k in (1, 2, 5, 10, 20) if k * step >= 15), 50)
     return alt.Axis(
         title=title, values=[v for v in values if v % every == 0], labelAngle=0, ticks=False
