@@ -219,16 +219,18 @@ def _corpora(config: RunConfig) -> Path:
 
 
 def _sources(plan: Plan, corpora: Path) -> dict[str, Source | str]:
-    """Tag (empty in a single run) → its files, or what is wrong. A single run has no others to go
-    on with: there BadInput is raised."""
+    """Tag (empty in a single run) → its files, or what is wrong.
+
+    Raises BadInput where no condition has its files.
+    """
     found: dict[str, Source | str] = {}
     for condition in plan.conditions:
         try:
             found[condition.tag or ""] = find_source(corpora, condition)
         except BadInput as error:
-            if plan.single:
-                raise
             found[condition.tag or ""] = str(error)
+    if not any(isinstance(source, Source) for source in found.values()):
+        raise BadInput("; ".join(dict.fromkeys(map(str, found.values()))))
     return found
 
 
