@@ -69,14 +69,14 @@ class Truth:
         rng = np.random.default_rng(self.random_state)
         n = self.prompts * self.per_prompt
         clean = rng.normal(1.0, 1.5, n)
-        deltas: dict[str, Any] = {}
+        deltas: dict[Any, Any] = {}
         for made, effect in self.effects.items():
             shape = (len(self.seeds), n) if self.resample else (1, n)
             noise = rng.normal(0, self.noise, shape) if made.kind != "sham" else 0 * np.ones(shape)
-            deltas[made.label, made.kind] = np.broadcast_to(effect + noise, (len(self.seeds), n))
+            deltas[made] = np.broadcast_to(effect + noise, (len(self.seeds), n))
         for made, extra in self.synergy.items():
-            a, b = (deltas[name, "head"] for name in made.heads.split())
-            deltas[made.label, made.kind] = a + b + extra
+            a, b = (deltas[head(*map(int, name.split(":")))] for name in made.heads.split())
+            deltas[made] = a + b + extra
         source = None if self.source is None else rng.normal(self.source, 0.3, n)
         chosen = [
             np.arange(n)
@@ -85,7 +85,7 @@ class Truth:
             for s in self.seeds
         ]
         blocks = [
-            self._rows(number, made, at, chosen[at], clean, deltas[made.label, made.kind], source)
+            self._rows(number, made, at, chosen[at], clean, deltas[made], source)
             for number, made in enumerate(self.effects)
             for at in range(len(self.seeds))
         ]
@@ -129,8 +129,7 @@ class Truth:
             for name in WHOLE_TARGET:
                 schema = schema.append(pa.field(name, pa.float64()))
         if source is not None:
-            own = before if made.kind == "sham" else source[chosen]
-            columns["source_logit_diff"] = own
+            columns["source_logit_diff"] = source[chosen]
             schema = schema.append(pa.field("source_logit_diff", pa.float64()))
         return pa.table(columns, schema=schema)
 

@@ -96,7 +96,7 @@ def test_recovered_is_the_ratio_of_sums():
     patched = found.loc[("delta_logit_diff", "patch")]
     assert patched["recovered"].iloc[0] == pytest.approx(share)
     assert patched["recovered"].iloc[1] == pytest.approx(1, abs=0.2)
-    assert np.isnan(found.loc[("delta_logit_diff", "sham"), "recovered"])
+    assert found.loc[("delta_logit_diff", "sham"), "recovered"] == 0
     assert found.loc["kl_div", "recovered"].isna().all()
 
 

@@ -122,7 +122,8 @@ def test_layers_with_shams_and_windows():
     assert np.isnan(headline.loc[("patch", "8-10"), "layer"])
     sham = headline.loc["sham"]
     assert (sham["delta"] == 0).all()
-    assert sham[["ci_low", "p", "q", "recovered"]].isna().all(axis=None)
+    assert sham[["ci_low", "p", "q"]].isna().all(axis=None)
+    assert (sham["recovered"] == 0).all()
     patches = rows[(rows["kind"] == "patch") & (rows["metric"] == "kl_div")]
     q = stats.false_discovery_control(patches["p"])
     assert patches["q"].to_numpy() == pytest.approx(q)

@@ -86,6 +86,8 @@ def grids(per_example: pa.Table) -> list[Grid]:
                 f"per_example, {per_example['label'][row].as_py()!r} on example "
                 f"{columns['example'][row]}: {name} is {values[row]}, a finite number was expected"
             )
+    if not len(per_example):
+        return []
     order = np.lexsort((columns["example"], columns["intervention"], columns["seed"]))
     columns = {name: values[order] for name, values in columns.items()}
     seeds, starts = np.unique(columns["seed"], return_index=True)

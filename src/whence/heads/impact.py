@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from whence.heads.effects import Grid, effects
+from whence.heads.effects import Floats, Grid, effects
 from whence.heads.metrics import derive
 from whence.heads.names import parse_head
 
@@ -238,7 +238,7 @@ def _pairs(grid: Grid, metrics: Sequence[str], settings: Mapping[str, Any]) -> p
         return rows
     pair, a, b = np.array(at)[whole], parts[whole, 0], parts[whole, 1]
     deltas = [derive(grid.columns, name)[1] for name in metrics]
-    extra = np.concatenate([delta[pair] - delta[a] - delta[b] for delta in deltas])
+    extra = np.concatenate([_beyond(delta[pair], delta[a], delta[b]) for delta in deltas])
     synergy = grid.differences(extra, **settings)
     where = np.concatenate([step * len(at) + whole for step in range(len(metrics))])
     rows.loc[where, "delta_a"] = np.concatenate([grid.mean(delta[a]) for delta in deltas])
@@ -248,6 +248,13 @@ def _pairs(grid: Grid, metrics: Sequence[str], settings: Mapping[str, Any]) -> p
     rows.loc[where, "synergy_high"] = synergy.high
     rows.loc[where, "synergy_p"] = synergy.p
     return rows
+
+
+def _beyond(pair: Floats, a: Floats, b: Floats) -> Floats:
+    """pair − a − b; 0 where that is only what rounding leaves of an exact sum."""
+    extra = pair - a - b
+    rounding = 1e-12 * (np.abs(pair) + np.abs(a) + np.abs(b))
+    return np.where(np.abs(extra) <= rounding, 0.0, extra)
 
 
 def _q(

@@ -16,6 +16,7 @@ _DARK, _LIGHT = "#1d1c1a", "#ffffff"
 _PNG_COLOURS = {"ink": _DARK, "muted": "#625e57", "rule": "#d9d5cb", "ghost": "#e5e1d8"}
 _AXES, _LEGEND, _GAP = 46, 96, 34  # pixels beside the cells
 _TALLEST = 620
+_NARROWEST = 560  # a page draws nothing smaller than that: it would scale it up
 
 
 def heatmap(cells: pd.DataFrame, limit: float) -> alt.ConcatChart:
@@ -41,9 +42,12 @@ def heatmap(cells: pd.DataFrame, limit: float) -> alt.ConcatChart:
         ),
         legend=alt.Legend(
             title=["change of the", "logit difference"],
-            gradientLength=110,
-            gradientThickness=10,
-            values=[-limit, 0, limit],
+            # Squares, for a gradient would need an id, and ids of two figures may clash.
+            type="symbol",
+            symbolType="square",
+            symbolSize=150,
+            symbolStrokeWidth=0,
+            values=[limit, limit / 2, 0, -limit / 2, -limit],
             labelExpr="datum.value ? format(datum.value, '+.2~g') : '0'",
             labelColor=MUTED,
             labelFontSize=11,
@@ -73,7 +77,12 @@ def heatmap(cells: pd.DataFrame, limit: float) -> alt.ConcatChart:
                 **({"title": str(panel)} if len(panels) > 1 else {}),
             )
         )
-    return alt.concat(*drawn, columns=columns, spacing=_GAP).resolve_scale(color="shared")
+    width = min(columns, len(panels)) * (_AXES + step * len(heads) + _GAP) + _LEGEND
+    return (
+        alt.concat(*drawn, columns=columns, spacing=_GAP)
+        .resolve_scale(color="shared")
+        .properties(padding={"left": 4, "top": 4, "bottom": 4, "right": max(4, _NARROWEST - width)})
+    )
 
 
 def strongest(rows: pd.DataFrame) -> alt.LayerChart:

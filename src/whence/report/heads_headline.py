@@ -16,13 +16,21 @@ Told = Mapping[str, Mapping[str, Any]]
 
 ALPHA = 0.05
 
+_QUESTIONS = {
+    "pairs": "Which heads do together what neither does alone?",
+    "subsets": "What does this set of heads do that a random set does not?",
+    "layers": "At which layer does what separates the two prompts act?",
+    "heads": "Which attention heads carry the answer, and which hold it back?",
+}
+
 
 @dataclass(frozen=True)
 class Headline:
-    """sentence: the answer. number, of: the effect in large and what it is. facts: (name, value,
-    explanation) beside it.
+    """question, sentence: what was asked, and the answer. number, of: the effect in large, and of
+    what. facts: (name, value, explanation) beside it.
     """
 
+    question: str
     sentence: str
     standing: Standing
     number: str
@@ -39,15 +47,12 @@ def headline(told: Told, across: Mapping[str, Any] | None) -> Headline:
     """
     tag, first = next(iter(told.items()))
     where = f"In {tag}: " if len(told) > 1 else ""
-    if first.get("pairs"):
-        return _pair(first, where)
-    if first.get("subsets"):
-        return _set(first, where)
-    if first.get("layers"):
-        return _layer(first, where)
-    if across and across["heads"]:
+    kind = _kind(first)
+    if kind == "heads" and across and across["heads"]:
         return _everywhere(told, across)
-    return _head(first, where, len(told))
+    if kind == "heads":
+        return _head(first, where, len(told))
+    return {"pairs": _pair, "subsets": _set, "layers": _layer}[kind](first, where)
 
 
 def logits(*values: Iterable[float | None] | float | None) -> notation.Metric:
@@ -56,6 +61,10 @@ def logits(*values: Iterable[float | None] | float | None) -> notation.Metric:
     largest = max((abs(v) for v in flat if notation.known(v)), default=0.0)
     first = -math.floor(math.log10(largest)) if largest > 0 else 0
     return notation.Metric("", "change of the logit difference", decimals=min(6, max(3, first + 2)))
+
+
+def _kind(told: Mapping[str, Any]) -> str:
+    return next((kind for kind in ("pairs", "subsets", "layers") if told.get(kind)), "heads")
 
 
 def act(battery: Mapping[str, Any]) -> str:
@@ -81,7 +90,7 @@ def sure(effect: Mapping[str, Any], q: str = "q", interval: str = "interval") ->
 def _standing(is_sure: bool, *, no_interval: bool) -> Standing:
     if is_sure:
         return Standing("clear of zero, all comparisons counted", "clear", "for")
-    told = "too few prompts for an interval" if no_interval else "not settled"
+    told = "no interval: not settled" if no_interval else "not settled"
     return Standing(told, told, "open")
 
 
@@ -101,7 +110,8 @@ def _of(
     clean = told.get("clean", {}).get("logit_diff")
     run = told.get("baseline_run", "clean")
     return Headline(
-        sentence=sentence,
+        question=_QUESTIONS[_kind(told)],
+        sentence=sentence[:1].upper() + sentence[1:],
         standing=_standing(is_sure, no_interval=bounds is None),
         number=metric.difference(effect[key]),
         of=of,
@@ -221,7 +231,8 @@ def _set(told: Mapping[str, Any], where: str) -> Headline:
     facts = []
     if random is not None:
         rank = top["percentile_of_random"]
-        text += f", more than {rank:.0f} % of {random['sets']} random sets of the same layers"
+        share = "all" if rank >= 100 else f"{rank:.0f} % of"
+        text += f", more than {share} {random['sets']} random sets of the same layers"
         bounds = metric.interval([random["low"], random["high"]])
         facts = [("Random sets", bounds, "the middle 90 % of them")]
     return _of(top, text, top["label"], told, facts=facts)

@@ -46,7 +46,7 @@ def heads_section(told: Told, heatmap: Markup | None) -> Section:
         if top:
             metric = logits(*(row["delta_logit_diff"] for row in top))
             rows = [row | {"sure": sure(row)} for row in top]
-            plot = _strongest(tag, rows, metric)
+            plot = _strongest(tag if len(told) > 1 else "", rows, metric)
             parts.append({"tag": tag, "plot": plot, "rows": rows, "metric": metric})
     first = next(iter(told.values()))
     return Section(
@@ -161,8 +161,8 @@ def agreement_section(across: Mapping[str, Any], cross: Mapping[str, Any]) -> Se
     ]
     return Section(
         "In all conditions",
-        "What has one sign and an interval clear of zero in every condition, weakest effect first "
-        "in mind: sorted by the smallest of its effects.",
+        "What has one sign and an interval clear of zero in every condition, sorted by the weakest "
+        "of its effects.",
         render(
             "heads_agreement.html",
             lists=lists,
@@ -239,6 +239,7 @@ def _strongest(tag: str, rows: Sequence[Mapping[str, Any]], metric: notation.Met
             for row in rows
         ]
     )
+    of = f" of {tag}" if tag else ""
     said = "; ".join(
         f"{row['name']}: {text}" for row, text in zip(rows, data["written"], strict=True)
     )
@@ -247,8 +248,8 @@ def _strongest(tag: str, rows: Sequence[Mapping[str, Any]], metric: notation.Met
         band = " The pale band is the middle 90 % of the other heads of the same layer."
     return figure(
         charts.strongest(data),
-        alt_text=f"The {len(rows)} strongest heads of {tag} with intervals. {said}.",
-        caption=f"The {len(rows)} strongest heads with 95 % intervals. Filled dots have q < "
+        alt_text=f"The {len(rows)} strongest heads{of} with intervals. {said}.",
+        caption=f"The {len(rows)} strongest heads{of} with 95 % intervals. Filled dots have q < "
         f"{ALPHA}, hollow ones have not.{band}",
     )
 
