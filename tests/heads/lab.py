@@ -33,7 +33,7 @@ def corpus(home: Path, name: str, rows: Sequence[int]) -> Path:
     return path
 
 
-def cross(model: Path, battery: Mapping[str, Any] = SUBSET, **shared: Any) -> dict[str, Any]:
+def cross(folder: Path, battery: Mapping[str, Any] = SUBSET, **shared: Any) -> dict[str, Any]:
     """A plan of two conditions, `facts` and `neg`."""
     return {
         "run_name": "lab",
@@ -41,7 +41,7 @@ def cross(model: Path, battery: Mapping[str, Any] = SUBSET, **shared: Any) -> di
         "shared": {
             "seeds": [0, 1, 2],
             "device": "cpu",
-            "model": {"family": "gpt2", "name": str(model), "dtype": "float32"},
+            "model": {"family": "gpt2", "name": str(folder), "dtype": "float32"},
             "dataset": {"id": "facts", "split": "train"},
             "metrics": ["logit_diff", "kl_div"],
             **shared,
@@ -50,9 +50,9 @@ def cross(model: Path, battery: Mapping[str, Any] = SUBSET, **shared: Any) -> di
     }
 
 
-def single(model: Path, battery: Mapping[str, Any] = SUBSET, **more: Any) -> dict[str, Any]:
+def single(folder: Path, battery: Mapping[str, Any] = SUBSET, **more: Any) -> dict[str, Any]:
     """A plan of one run."""
-    shared = cross(model, battery, **more)["shared"]
+    shared = cross(folder, battery, **more)["shared"]
     return {"run_name": "one", "battery": dict(battery), **shared}
 
 

@@ -41,9 +41,9 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     ran: list[str] = []
     examples_of = conditions_module.examples_of
 
-    def counting(bench: Any, condition: Any, source: Any, reading: Any) -> Any:
+    def counting(subject: Any, condition: Any, source: Any, reading: Any) -> Any:
         ran.append(condition.tag)
-        return examples_of(bench, condition, source, reading)
+        return examples_of(subject, condition, source, reading)
 
     monkeypatch.setattr(conditions_module, "examples_of", counting)
     return ran

@@ -10,7 +10,6 @@ import logging
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,34 +43,32 @@ class Source:
     split: Path | None
 
 
-@dataclass
-class Bench:
+@dataclass(frozen=True)
+class Subject:
     """One load of the model, shared by all conditions, and its copies on other devices."""
 
     plan: Plan
     loaded: Loaded
-    _others: dict[str, Loaded] = field(default_factory=dict)
+    anatomy: Anatomy
+    replay: Replay
+    others: dict[str, Loaded] = field(default_factory=dict)
 
-    @cached_property
-    def anatomy(self) -> Anatomy:
+    @classmethod
+    def of(cls, plan: Plan) -> Subject:
+        """Load the plan's model. Raises BadInput where it, or its anatomy, cannot be had."""
         from whence.models.anatomy import find_anatomy
-        from whence.models.replay import prove_replay
+        from whence.models.replay import Replay, prove_replay
 
-        anatomy = find_anatomy(self.loaded.model)
+        loaded = load(plan, device=plan.device or "auto", dtype=plan.model.dtype)
+        anatomy = find_anatomy(loaded.model)
         prove_replay(anatomy)
-        return anatomy
-
-    @cached_property
-    def replay(self) -> Replay:
-        from whence.models.replay import Replay
-
-        return Replay(self.anatomy)
+        return cls(plan, loaded, anatomy, Replay(anatomy))
 
     def other(self, device: str) -> Loaded:
         """The same weights on another device, in float32. Raises BadInput where it is not here."""
-        if device not in self._others:
-            self._others[device] = load(self.plan, device=device, dtype="float32")
-        return self._others[device]
+        if device not in self.others:
+            self.others[device] = load(self.plan, device=device, dtype="float32")
+        return self.others[device]
 
     @property
     def description(self) -> dict[str, Any]:
@@ -125,7 +122,7 @@ def deciding(condition: Condition) -> dict[str, Any]:
 
 
 def run_conditions(
-    bench: Bench,
+    subject: Subject,
     plan: Plan,
     sources: Mapping[str, Source | str],
     folder: Path,
@@ -146,7 +143,7 @@ def run_conditions(
             if isinstance(source, str):
                 raise BadInput(source)
             shutil.rmtree(folder / tag, ignore_errors=True)
-            run_one(bench, condition, source, folder / tag, scratch / tag, run_id)
+            run_one(subject, condition, source, folder / tag, scratch / tag, run_id)
         except Exception as error:  # whatever it is, the other conditions are none the worse
             failed[tag] = one_line(error)
             logger.warning("condition %s failed: %s", tag, failed[tag])
@@ -155,47 +152,47 @@ def run_conditions(
 
 
 def run_one(
-    bench: Bench, condition: Condition, source: Source, folder: Path, scratch: Path, run_id: str
+    subject: Subject, condition: Condition, source: Source, folder: Path, scratch: Path, run_id: str
 ) -> None:
     """Run one condition and write `folder/{metrics,artifacts,profile.json}`.
 
     scratch: holds what is finished start layer by start layer, and at the end that all is.
     """
     from whence.heads.condition import run_condition
-    from whence.heads.outputs import write_condition
+    from whence.heads.outputs import write_condition, write_report
     from whence.heads.verify import verify
 
     reading = reading_of(condition)
-    profile = Profile(bench)
+    profile = Profile(subject)
     with profile.phase("prompts"):
-        examples = examples_of(bench, condition, source, reading)
+        examples = examples_of(subject, condition, source, reading)
     with profile.phase("interventions"):
-        shards = scratch / _key(bench, condition, source)
+        shards = scratch / _key(subject, condition, source)
         shards.mkdir(parents=True, exist_ok=True)
         result = run_condition(
-            bench.loaded,
-            bench.anatomy,
+            subject.loaded,
+            subject.anatomy,
             examples,
             condition.battery,
             reading,
             shards,
-            replay=bench.replay,
+            replay=subject.replay,
             label=condition.tag or "interventions",
         )
     if condition.verify_slice is not None:
         with profile.phase("verify"):
-            checked = verify(bench, condition, examples, reading, result, scratch / "verify")
+            checked = verify(subject, condition, examples, reading, result, scratch / "verify")
             write_json(folder / "metrics" / "verify.json", checked)
             if checked["passed"] is not True:
                 logger.warning("%s: %s", condition.tag or source.corpus.stem, checked["sentence"])
     with profile.phase("tables"):
-        write_condition(
+        tables = write_condition(
             folder,
             result,
             run_id=run_id,
             condition=condition.tag,
             battery=resolved(condition.battery),
-            model=bench.description,
+            model=subject.description,
             metrics=metrics_of(reading),
             corpus={
                 "id": condition.dataset_id,
@@ -203,6 +200,8 @@ def run_one(
                 "part": condition.dataset.split,
             },
         )
+        if condition.tag is None:
+            write_report(folder, {"": tables})
     write_json(folder / "profile.json", profile.summary(result.notes))
     write_json(_marker(scratch), {"finished": True})
 
@@ -220,7 +219,9 @@ def metrics_of(reading: Reading) -> tuple[str, ...]:
     return requested(reading.metrics, full_target=reading.metric_span == "full_target")
 
 
-def examples_of(bench: Bench, condition: Condition, source: Source, reading: Reading) -> Examples:
+def examples_of(
+    subject: Subject, condition: Condition, source: Source, reading: Reading
+) -> Examples:
     """The condition's rows as token ids. Raises BadInput naming the corpus file.
 
     Answers of several tokens under `first_token` are read by their first, as the earlier lab did;
@@ -239,7 +240,7 @@ def examples_of(bench: Bench, condition: Condition, source: Source, reading: Rea
     try:
         return prepare(
             rows,
-            bench.loaded.tokenizer,
+            subject.loaded.tokenizer,
             prepend_bos=reading.prepend_bos,
             metric_span=reading.metric_span,
             max_seq_len=reading.max_seq_len,
@@ -264,13 +265,13 @@ def _marker(scratch: Path) -> Path:
     return scratch / "finished.json"
 
 
-def _key(bench: Bench, condition: Condition, source: Source) -> str:
+def _key(subject: Subject, condition: Condition, source: Source) -> str:
     """Names the folder of shards: other rows or other settings have other shards."""
     return fingerprint(
         {
             "condition": deciding(condition),
             "corpus": hash_path(source.corpus),
             "split": source.split and hash_path(source.split),
-            "dtype": str(bench.loaded.dtype),
+            "dtype": str(subject.loaded.dtype),
         }
     )[:16]

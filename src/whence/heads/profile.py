@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 from whence.runs.record import Record, end
 
 if TYPE_CHECKING:
-    from whence.heads.conditions import Bench
+    from whence.heads.conditions import Subject
 
 
 class Profile:
     """Takes the time of one condition's phases."""
 
-    def __init__(self, bench: Bench) -> None:
-        self.bench = bench
+    def __init__(self, subject: Subject) -> None:
+        self.subject = subject
         self.seconds: dict[str, float] = {}
 
     @contextmanager
@@ -35,18 +35,18 @@ class Profile:
     def summary(self, notes: Mapping[str, Any]) -> dict[str, Any]:
         """`profile.json` of one condition; notes: of its `ConditionResult`."""
         return {
-            **where(self.bench),
+            **where(self.subject),
             "seconds": self.seconds,
-            "runtime": cost(notes, self.bench.anatomy.n_layers),
+            "runtime": cost(notes, self.subject.anatomy.n_layers),
             **peak_memory(),
         }
 
 
-def where(bench: Bench) -> dict[str, Any]:
+def where(subject: Subject) -> dict[str, Any]:
     """Device and dtype of the model."""
     return {
-        "device": str(bench.loaded.device),
-        "dtype": str(bench.loaded.dtype).removeprefix("torch."),
+        "device": str(subject.loaded.device),
+        "dtype": str(subject.loaded.dtype).removeprefix("torch."),
     }
 
 

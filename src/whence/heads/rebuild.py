@@ -94,7 +94,7 @@ def rebuild(config: RebuildConfig) -> RebuildResult:
         if not run.done:
             run_id = f"rebuild_{fingerprint([s['run_id'] for s in summaries.values()])[:8]}"
             about = {"rebuilt_from": {tag: s["run_id"] for tag, s in summaries.items()}}
-            stitch(run.folder, found, run_id=run_id, about=about)
+            stitch(run.folder, found, run_id=run_id, about=about, title=" · ".join(found))
     summary = read_json(config.output_dir / SUMMARY)
     return RebuildResult(config.output_dir, summary, run.done)
 

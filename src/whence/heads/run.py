@@ -12,12 +12,11 @@ from pydantic import Field
 from whence.errors import BadInput, WhenceError
 from whence.heads.battery import Positions
 from whence.heads.conditions import (
-    Bench,
     Source,
+    Subject,
     deciding,
     find_source,
     is_finished,
-    load,
     run_conditions,
     run_one,
 )
@@ -170,17 +169,19 @@ def _conduct(
 ) -> None:
     """Everything between loading the model and the summary, into the run's folder."""
     run_id = f"{plan.run_name}_{_short_hash(inputs)}"
+    subject = _subject(plan)
     if plan.single:
         (source,) = sources.values()
         assert isinstance(source, Source)
-        run_one(_bench(plan), plan.conditions[0], source, run.folder, run.scratch / "one", run_id)
+        run_one(subject, plan.conditions[0], source, run.folder, run.scratch / "one", run_id)
         return
-    bench = _bench(plan)
     home = run.folder / "conditions"
-    failed = run_conditions(bench, plan, sources, home, run.scratch, run_id)
+    failed = run_conditions(subject, plan, sources, home, run.scratch, run_id)
     finished = {c.tag: home / c.tag for c in plan.conditions if c.tag and c.tag not in failed}
-    about = {"run_name": plan.run_name, "model": bench.description}
-    summary = stitch(run.folder, finished, run_id=run_id, about=about, failed=failed)
+    about = {"run_name": plan.run_name, "model": subject.description}
+    summary = stitch(
+        run.folder, finished, run_id=run_id, about=about, title=plan.run_name, failed=failed
+    )
     if failed:
         write_json(run.folder / PARTIAL_SUMMARY, summary)
         raise _incomplete(failed, finished, partial_of(output_dir) / "conditions")
@@ -199,10 +200,10 @@ def _incomplete(failed: Mapping[str, str], finished: Mapping[str, Path], home: P
     )
 
 
-def _bench(plan: Plan) -> Bench:
+def _subject(plan: Plan) -> Subject:
     """The model, loaded. A device that is not here is answered with the flag that says another."""
     try:
-        return Bench(plan, load(plan, device=plan.device or "auto", dtype=plan.model.dtype))
+        return Subject.of(plan)
     except BadInput as error:
         if str(error).startswith("device "):
             raise BadInput(f"{plan.file}: {error}; give --device, as --device auto") from None

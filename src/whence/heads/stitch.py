@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from whence.heads.outputs import read_condition, write_cross_condition
+from whence.heads.outputs import read_condition, write_cross_condition, write_report
 from whence.heads.profile import together
 from whence.runs.jsonfile import read_json, write_json
 from whence.runs.tables import read_table, write_parquet
@@ -23,12 +23,13 @@ def stitch(
     *,
     run_id: str,
     about: Mapping[str, Any],
+    title: str,
     failed: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Write `folder/{metrics,artifacts}` and `folder/profile.json` from finished conditions.
+    """Write `folder/{metrics,artifacts,profile.json,report.html}` from finished conditions.
 
-    What only two conditions can say together is left out of one alone. conditions: tag → folder of
-    a single run. about: the first keys of `summary.json`, which is returned. failed: tag → why.
+    conditions: tag → folder of a single run. about: the first keys of `summary.json`, which is
+    returned. failed: tag → why. title: of `report.html`.
     """
     for name in STACKED:
         files = {tag: home / "metrics" / f"{name}.parquet" for tag, home in conditions.items()}
@@ -38,9 +39,10 @@ def stitch(
     costs = _parts(conditions, "profile.json")
     if costs:
         write_json(folder / "profile.json", together(costs))
-    if len(conditions) > 1:
-        tables = {tag: read_condition(home) for tag, home in conditions.items()}
+    tables = {tag: read_condition(home) for tag, home in conditions.items()}
+    if tables:
         write_cross_condition(folder, tables, run_id=run_id)
+        write_report(folder, tables, title=title)
     summary = {
         "run_id": run_id,
         **about,

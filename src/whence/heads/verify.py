@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from whence.heads.condition import ConditionResult
-    from whence.heads.conditions import Bench
+    from whence.heads.conditions import Subject
     from whence.heads.plan import Condition
     from whence.heads.prompts import Examples
     from whence.heads.reading import Reading
@@ -58,7 +58,7 @@ Key = tuple[str, str, float | None, int]
 
 
 def verify(
-    bench: Bench,
+    subject: Subject,
     condition: Condition,
     examples: Examples,
     reading: Reading,
@@ -76,21 +76,21 @@ def verify(
     few = few[: wanted.n_examples]
     head = {"device": wanted.device, "dtype": "float32", "n_examples": len(few)}
     some = examples.only([at for at, row in enumerate(examples.rows) if row.example in set(few)])
-    battery = first_few(condition.battery, bench.anatomy)
+    battery = first_few(condition.battery, subject.anatomy)
     try:
-        other = bench.other(wanted.device)
+        other = subject.other(wanted.device)
         theirs = _table(other, some, battery, reading, scratch / "there")
         ours = result.per_example
         if getattr(battery, "method", None) in ("mean", "resample"):
-            ours = _table(bench.loaded, some, battery, reading, scratch / "here")
+            ours = _table(subject.loaded, some, battery, reading, scratch / "here")
     except BadInput as error:
         told = f"not verified on {wanted.device}: {error}"
         return {**head, "passed": None, "sentence": told}
-    move = logit_move(bench.loaded, [row.clean for row in some.rows])
+    move = logit_move(subject.loaded, [row.clean for row in some.rows])
     longest = max(len(row.target) for row in some.rows)
     metrics = requested(reading.metrics, full_target=reading.metric_span == "full_target")
     compared = compare(ours, theirs, metrics, move, longest)
-    main = {"device": str(bench.loaded.device), "dtype": _dtype(bench.loaded)}
+    main = {"device": str(subject.loaded.device), "dtype": _dtype(subject.loaded)}
     verdict = "agrees with" if compared["passed"] else "DIFFERS from"
     return {
         **head,
