@@ -99,7 +99,9 @@ def _listen(anatomy: Anatomy, site: Site, found: dict[str, Tensor]) -> list[Any]
         found[site.name] = axes(given(args, kwargs)).clone()
 
     def after(_module: Any, _args: Any, output: Any) -> None:
-        value = output[1] if site.kind == "pattern" else first_tensor(output)
+        if site.kind == "pattern":
+            output = output[1] if isinstance(output, tuple) and len(output) > 1 else None
+        value = first_tensor(output)
         if value is None:
             raise BadInput(
                 f"{site.name}: this attention gives no pattern; load the model with "
@@ -116,7 +118,10 @@ def _listen(anatomy: Anatomy, site: Site, found: dict[str, Tensor]) -> list[Any]
 
 @contextmanager
 def _stopping(anatomy: Anatomy, last: int) -> Iterator[None]:
-    """Leave the forward pass when block `last` is done; −1: when the embedding is."""
+    """Leave the forward pass when block `last` is done; −1: when the embedding is.
+
+    The block after it is still entered, so that what it is given can be read.
+    """
 
     def enough(*_: Any) -> None:
         raise _EnoughError
@@ -124,10 +129,10 @@ def _stopping(anatomy: Anatomy, last: int) -> Iterator[None]:
     if last >= anatomy.n_layers:
         yield
         return
-    if last >= 0:
+    if last == anatomy.n_layers - 1:
         handle = anatomy.blocks[last].module.register_forward_hook(enough)
     else:
-        handle = anatomy.blocks[0].module.register_forward_pre_hook(enough)
+        handle = anatomy.blocks[last + 1].module.register_forward_pre_hook(enough)
     try:
         yield
     finally:

@@ -128,7 +128,13 @@ def _attach(anatomy: Anatomy, site: Site, edit: Edit) -> list[Any]:
     axes = Axes(anatomy, site)
 
     def edited(value: Tensor) -> Tensor:
-        return edit(axes(value)).reshape(value.shape)
+        current = axes(value)
+        changed = edit(current)
+        if changed.shape != current.shape:
+            raise ValueError(
+                f"the edit of {site.name} gave {list(changed.shape)}, not {list(current.shape)}"
+            )
+        return changed.reshape(value.shape)
 
     if reads:
         hook = module.register_forward_pre_hook(_on_input(edited), with_kwargs=True)

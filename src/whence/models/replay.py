@@ -4,7 +4,8 @@ A sweep over heads changes one layer at a time, so everything before it can be k
 enters block L is computed once, and only blocks L … end are run again. What a block is given beside
 the hidden states (masks, rotary tables, ALiBi slopes) is whatever the model's own decoder gives it:
 the decoder is run once per batch shape with its blocks switched off, and each block's arguments are
-written down. Nothing about any architecture is assumed.
+written down. Nothing about any architecture is assumed, save that these arguments depend on the
+shape of a batch and not on its tokens; `prove_replay` finds out.
 
 Batches are unpadded: every row has the same number of tokens.
 """
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from whence.errors import BadInput
 from whence.models.intervene import Edit, intervening
 from whence.models.sites import Site
-from whence.models.trace import first_tensor, given
+from whence.models.trace import device_of_ids, first_tensor, given
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,10 +31,14 @@ KEPT_SHAPES = 16
 
 
 class Replay:
-    """Blocks of one model, run apart from it. Keeps the arguments of the last batch shapes."""
+    """Blocks of one model, run apart from it. Keeps the arguments of the last batch shapes.
+
+    block_tokens counts what was run: blocks times tokens, so that a cost can be set beside a floor.
+    """
 
     def __init__(self, anatomy: Anatomy) -> None:
         self.anatomy = anatomy
+        self.block_tokens = 0
         self._calls: dict[tuple[int, int], list[Call]] = {}
 
     def enter(self, input_ids: Tensor) -> Tensor:
@@ -54,8 +59,10 @@ class Replay:
         stop: the number of layers if None. Returns what leaves the last of them.
         """
         calls = self._calls_for(hidden)
+        layers = range(start, self.anatomy.n_layers if stop is None else stop)
+        self.block_tokens += len(layers) * hidden.shape[0] * hidden.shape[1]
         with intervening(self.anatomy, edits or {}):
-            for layer in range(start, self.anatomy.n_layers if stop is None else stop):
+            for layer in layers:
                 args, kwargs = calls[layer]
                 block = self.anatomy.blocks[layer].module
                 if args:
@@ -82,18 +89,24 @@ class Replay:
 
 
 def prove_replay(anatomy: Anatomy) -> None:
-    """Raise BadInput unless blocks run one by one give the decoder's own output, bit for bit."""
+    """Raise BadInput unless blocks run one by one give the decoder's own output, bit for bit.
+
+    Also with the arguments that the blocks were given for other tokens, as they are kept by shape.
+    """
     import torch
 
     generator = torch.Generator().manual_seed(1)
-    ids = torch.randint(0, anatomy.d_vocab, (2, 7), generator=generator)
-    ids = ids.to(anatomy.embed.weight.device)
-    with torch.inference_mode():
+    ids, others = torch.randint(0, anatomy.d_vocab, (2, 2, 7), generator=generator).to(
+        device_of_ids(anatomy.embed)
+    )
+    with torch.no_grad():
         theirs = anatomy.decoder(
             input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False
         )[0]
         replay = Replay(anatomy)
-        ours = anatomy.final_norm(replay.blocks(replay.enter(ids), 0))
+        hidden = replay.enter(ids)
+        replay.enter(others)
+        ours = anatomy.final_norm(replay.blocks(hidden, 0))
     if not torch.equal(ours, theirs):
         raise BadInput(
             f"{type(anatomy.model).__name__}: its blocks, run one after the other, do not give "
@@ -106,7 +119,8 @@ def _block_calls(anatomy: Anatomy, input_ids: Tensor) -> tuple[Tensor, list[Call
     import torch
 
     calls: list[Call] = []
-    with _switched_off(anatomy, calls):
+    # Tensors made in inference mode could not take part in a later backward pass.
+    with torch.inference_mode(False), torch.no_grad(), _switched_off(anatomy, calls):
         anatomy.decoder(
             input_ids=input_ids, attention_mask=torch.ones_like(input_ids), use_cache=False
         )

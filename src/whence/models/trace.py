@@ -17,13 +17,17 @@ class Calls:
     """order: module → when it was first called. reads, writes: the tensors, copied at that moment.
 
     Copied because some blocks add in place to what a part of theirs has returned. logits: the
-    model's. tuples: length of what a module returned, where that was a tuple.
+    model's. tuples: length of what a module returned, where that was a tuple. patterns: shape of
+    the second thing returned, where that is [batch, ?, query, key]. again: modules that ran more
+    than once; a hook on one of them would not know which call it sees.
     """
 
     order: dict[Module, int] = field(default_factory=dict)
     reads: dict[Module, Tensor] = field(default_factory=dict)
     writes: dict[Module, Tensor] = field(default_factory=dict)
     tuples: dict[Module, int] = field(default_factory=dict)
+    patterns: dict[Module, tuple[int, ...]] = field(default_factory=dict)
+    again: set[Module] = field(default_factory=set)
     logits: Any = None
 
     def read(self, module: Module) -> Tensor:
@@ -52,7 +56,7 @@ def given(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
 def trace(network: Any, d_vocab: int) -> Calls:
     """Run `network` on [2, 9] random tokens and record every module that reads and writes tensors.
 
-    Modules that are called again (a shared norm) keep their first call.
+    Modules that are called again (a shared norm or dropout) keep their first call.
     """
     import torch
 
@@ -60,12 +64,18 @@ def trace(network: Any, d_vocab: int) -> Calls:
 
     def record(module: Module, args: Any, kwargs: Any, output: Any) -> None:
         read, wrote = given(args, kwargs), first_tensor(output)
-        if module in calls.writes or read is None or wrote is None:
+        if module in calls.writes:
+            calls.again.add(module)
+            return
+        if read is None or wrote is None:
             return
         # `order` is by when a call ended, so a part comes before the module that holds it.
         calls.order[module] = len(calls.order)
         if isinstance(output, tuple):
             calls.tuples[module] = len(output)
+            second = getattr(output[1] if len(output) > 1 else None, "shape", ())
+            if len(second) == 4 and second[2:] == (LENGTH, LENGTH):
+                calls.patterns[module] = tuple(second)
         calls.reads[module], calls.writes[module] = before.pop(module, read), wrote.clone()
 
     before: dict[Module, Tensor] = {}
@@ -85,15 +95,21 @@ def trace(network: Any, d_vocab: int) -> Calls:
     ]
     generator = torch.Generator().manual_seed(0)
     ids = torch.randint(0, d_vocab, (ROWS, LENGTH), generator=generator)
-    ids = ids.to(network.get_input_embeddings().weight.device)
+    ids = ids.to(device_of_ids(network.get_input_embeddings()))
     try:
-        with torch.inference_mode():
+        with torch.no_grad():
             output = network(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False)
     finally:
         for handle in handles:
             handle.remove()
     calls.logits = output.logits
     return calls
+
+
+def device_of_ids(embed: Module) -> Any:
+    """Where token ids go; to the CPU where Accelerate brings in weights only as they are used."""
+    device = embed.weight.device
+    return "cpu" if device.type == "meta" else device
 
 
 def same(a: Tensor, b: Tensor) -> bool:
