@@ -253,5 +253,5 @@ def _rank_fact(top: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     others = top["others_in_layer"]
     if others is None:
         return []
-    bounds = logits(others["low"], others["high"]).interval([others["low"], others["high"]])
+    bounds = logits(top["delta_logit_diff"]).interval([others["low"], others["high"]])
     return [("Other heads of its layer", bounds, f"the middle 90 % of {others['heads']}")]

@@ -190,11 +190,7 @@ def baseline_section(told: Told) -> Section:
                     reason: len(left) if isinstance(left, Sequence) else left
                     for reason, left in excluded.items()
                 },
-                "reading": {
-                    name: own[key]
-                    for key, name in _READING.items()
-                    if key in own and own[key] is not None
-                },
+                "reading": _reading(own),
             }
         )
     return Section(
@@ -208,7 +204,6 @@ def baseline_section(told: Told) -> Section:
 
 _READING = {
     "baseline_run": "compared with",
-    "bos": "begins with token (BOS)",
     "prepend_bos": "BOS",
     "metric_span": "measured",
     "truncated": "prompts cut",
@@ -218,6 +213,16 @@ _READING = {
     "corpus": "corpus",
     "battery": "battery",
 }
+
+
+def _reading(told: Mapping[str, Any]) -> dict[str, Any]:
+    """How prompts were read, and on what: what of it the summary has."""
+    shown = {name: told[key] for key, name in _READING.items() if told.get(key) is not None}
+    if "bos" in told:
+        # As text: an id is no quantity, and wants no comma.
+        bos = "no BOS token" if told["bos"] is None else f"BOS, token {told['bos']}"
+        shown = {"prompts begin with": bos} | shown
+    return shown
 
 
 def _strongest(tag: str, rows: Sequence[Mapping[str, Any]], metric: notation.Metric) -> Markup:
