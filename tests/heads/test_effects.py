@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 import pytest
 
 from whence.errors import BadInput, WhenceError
-from whence.heads.effects import all_metrics, effects, grids, together
+from whence.heads.effects import effects, grids, together
 from whence.heads.metrics import METRICS, derive
 from whence.stats.paired import paired_difference
 
@@ -109,8 +109,3 @@ def test_a_missing_example_and_a_nan_are_named():
     at = table.column_names.index("kl_div")
     with pytest.raises(BadInput, match="'0:1' on example 5: kl_div is nan"):
         grids(table.set_column(at, "kl_div", pa.array(broken)))
-
-
-def test_metrics_there_are_columns_for():
-    assert "seq_p_drop" not in all_metrics(measured.sweep(1, 1, {}).table())
-    assert "seq_p_drop" in all_metrics(measured.sweep(1, 1, {}, full_target=True).table())

@@ -10,14 +10,15 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from whence.heads.effects import grids
+from whence.heads.effects import all_effects, grids
 from whence.heads.heatmap import Heatmap, make_heatmap, write_heatmap
-from whence.heads.impact import impact
+from whence.heads.impact import head_impact
 from whence.report.heads_charts import LOWERS, NEUTRAL, RAISES, heatmap
 
 
 def impact_of(truth: measured.Truth) -> pa.Table:
-    return impact(grids(truth.table()), ("delta_logit_diff",), {}, run_id="r").heads
+    found = all_effects(grids(truth.table()), ("delta_logit_diff",))
+    return head_impact(found, run_id="r")
 
 
 def made(**conditions: measured.Truth) -> Heatmap:

@@ -57,7 +57,7 @@ def test_a_sweep_writes_heads_examples_summary_and_heatmap(tmp_path: Path):
     assert summary["n_prompts"] == 40
     assert summary["strongest"][0]["name"] == "1:2"
     assert summary == tables.summary
-    assert tables.joint is tables.written
+    assert tables.joint.heads is tables.head_impact
     assert tables.layer_impact is tables.pair_impact is tables.subset_impact is None
 
 

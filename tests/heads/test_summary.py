@@ -6,9 +6,10 @@ from typing import Any
 
 import measured
 import numpy as np
+import pandas as pd
 import pytest
 
-from whence.heads.effects import Grid, Intervention, grids, together
+from whence.heads.effects import Grid, Intervention, all_effects, grids, together
 from whence.heads.impact import Impact, impact
 from whence.heads.summary import baseline_run, null_by_layer, strongest, summary
 from whence.runs.jsonfile import plain
@@ -22,16 +23,18 @@ BASELINE = {
 }
 
 
-def joint(truth: measured.Truth, n_heads: int | None = None) -> tuple[Impact, list[Grid]]:
+def joint(
+    truth: measured.Truth, n_heads: int | None = None
+) -> tuple[Impact, pd.DataFrame, list[Grid]]:
     per_seed = grids(truth.table())
-    return impact([together(per_seed)], METRICS, {}, run_id="r", n_heads=n_heads), per_seed
+    every = [together(per_seed)]
+    found = all_effects(every, METRICS)
+    return impact(found, every, METRICS, {}, run_id="r", n_heads=n_heads), found, per_seed
 
 
 def told(truth: measured.Truth, battery: dict[str, Any] | None = None, **notes: Any) -> Any:
-    found, per_seed = joint(truth)
     return summary(
-        found,
-        per_seed,
+        *joint(truth),
         run_id="r",
         condition="facts",
         model={"name": "m"},
@@ -44,13 +47,13 @@ def told(truth: measured.Truth, battery: dict[str, Any] | None = None, **notes: 
 
 
 def test_the_strongest_heads_stand_beside_their_layer():
-    found, _ = joint(measured.sweep(3, 6, {(1, 4): -0.8, (2, 0): 0.4}), n_heads=6)
-    top = strongest(found, at_most=2)
+    tables, found, _ = joint(measured.sweep(3, 6, {(1, 4): -0.8, (2, 0): 0.4}), n_heads=6)
+    top = strongest(tables, found, at_most=2)
     assert [row["name"] for row in top] == ["1:4", "2:0"]
     assert top[0]["delta_logit_diff"] == pytest.approx(-0.8, abs=0.1)
     assert top[0]["interval"][0] < top[0]["delta_logit_diff"] < top[0]["interval"][1] < 0
     assert (top[0]["layer"], top[0]["head"], top[0]["percentile_in_layer"]) == (1, 4, 100)
-    rows = found.heads.to_pandas()
+    rows = tables.heads.to_pandas()
     rows = rows[(rows["metric"] == "delta_logit_diff") & (rows["layer"] == 1) & (rows["head"] != 4)]
     others = top[0]["others_in_layer"]
     assert others["heads"] == 5
@@ -59,25 +62,25 @@ def test_the_strongest_heads_stand_beside_their_layer():
 
 def test_heads_without_a_layer_to_compare_with_say_so():
     chosen = measured.Truth({measured.head(0, 1): 0.5, measured.head(0, 2): 0.1})
-    found, _ = joint(chosen, n_heads=12)
-    assert strongest(found)[0]["percentile_in_layer"] is None
-    assert strongest(found)[0]["others_in_layer"] is None
+    tables, found, _ = joint(chosen, n_heads=12)
+    assert strongest(tables, found)[0]["percentile_in_layer"] is None
+    assert strongest(tables, found)[0]["others_in_layer"] is None
 
 
 def test_the_null_is_of_random_heads_where_there_are_any():
     made = {measured.head(0, 1): 5.0}
     for n in (2, 3, 4):
         made[Intervention("random", f"random 0:{n} of layer 0", f"0:{n}", 0, n, 0.0)] = 0.1 * n
-    null = null_by_layer(joint(measured.Truth(made, noise=1e-6))[0].found)
+    null = null_by_layer(joint(measured.Truth(made, noise=1e-6))[1])
     assert null["0"]["of"] == "random heads"
     assert null["0"]["heads"] == 3
     assert null["0"]["median"] == pytest.approx(0.3, abs=1e-4)
-    assert null_by_layer(joint(measured.sweep(2, 4, {}))[0].found)["1"]["of"] == "measured heads"
+    assert null_by_layer(joint(measured.sweep(2, 4, {}))[1])["1"]["of"] == "measured heads"
 
 
 def test_everything_is_of_the_first_scale():
     made = {measured.head(0, n, scale=s): (1 - s) * n for s in (0.0, 0.5) for n in range(4)}
-    top = strongest(joint(measured.Truth(made))[0])
+    top = strongest(*joint(measured.Truth(made))[:2])
     assert len(top) == 4
     assert {row["scale"] for row in top} == {0.0}
     assert top[0]["delta_logit_diff"] == pytest.approx(3, abs=0.15)

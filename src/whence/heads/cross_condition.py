@@ -30,7 +30,9 @@ class Condition(Protocol):
     @property
     def summary(self) -> Mapping[str, Any]: ...
     @property
-    def written(self) -> Impact: ...
+    def head_impact(self) -> pa.Table | None: ...
+    @property
+    def layer_impact(self) -> pa.Table | None: ...
     @property
     def joint(self) -> Impact: ...
 
@@ -50,15 +52,15 @@ def matrices(conditions: Mapping[str, Condition], *, run_id: str) -> dict[str, p
     run_id: of the whole; a condition that has an id of its own (one stitched in) keeps it.
     """
     wanted = {
-        "head_matrix.parquet": ("heads", HEAD_MATRIX_COLUMNS),
-        "layer_matrix.parquet": ("layers", LAYER_MATRIX_COLUMNS),
+        "head_matrix.parquet": ("head_impact", HEAD_MATRIX_COLUMNS),
+        "layer_matrix.parquet": ("layer_impact", LAYER_MATRIX_COLUMNS),
     }
     made = {}
     for name, (which, columns) in wanted.items():
         parts = [
             own.to_pandas().assign(condition=tag)
             for tag, condition in conditions.items()
-            if (own := getattr(condition.written, which)) is not None
+            if (own := getattr(condition, which)) is not None
         ]
         if parts:
             rows = pd.concat(parts, ignore_index=True)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from whence.errors import BadInput, WhenceError
-from whence.heads.metrics import METRICS, derive
+from whence.heads.metrics import derive
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -156,10 +156,11 @@ def effects(grid: Grid, metrics: Sequence[str], **settings: Any) -> pd.DataFrame
     return table
 
 
-def all_metrics(per_example: pa.Table) -> tuple[str, ...]:
-    """The metrics that the table has the columns for."""
-    whole = "seq_logprob" in per_example.column_names
-    return tuple(name for name, metric in METRICS.items() if whole or not metric.full_target)
+def all_effects(per_seed: Sequence[Grid], metrics: Sequence[str], **settings: Any) -> pd.DataFrame:
+    """`effects` of several grids, one below the other."""
+    import pandas as pd
+
+    return pd.concat([effects(grid, metrics, **settings) for grid in per_seed], ignore_index=True)
 
 
 def _recovered(grid: Grid, delta: Floats) -> Floats:

@@ -44,18 +44,17 @@ SUBSET_COLUMNS = (
 
 @dataclass(frozen=True)
 class Impact:
-    """The four tables, None for one without rows, and the effects they are made of."""
+    """The four tables, None for one without rows."""
 
     heads: pa.Table | None
     layers: pa.Table | None
     pairs: pa.Table | None
     subsets: pa.Table | None
-    found: pd.DataFrame
-    """All rows of `effects`, controls too."""
 
 
 def impact(
-    grid_of_seed: Sequence[Grid],
+    found: pd.DataFrame,
+    per_seed: Sequence[Grid],
     metrics: Sequence[str],
     battery: Mapping[str, Any],
     *,
@@ -63,18 +62,12 @@ def impact(
     n_heads: int | None = None,
     **settings: Any,
 ) -> Impact:
-    """All tables that these grids fill. battery, n_heads: see below; settings: of `effects`."""
-    import pandas as pd
-
-    found = pd.concat(
-        [effects(grid, metrics, **settings) for grid in grid_of_seed], ignore_index=True
-    )
+    """All tables that these grids fill. found: their `effects`; settings: those of `effects`."""
     return Impact(
         heads=head_impact(found, run_id=run_id, n_heads=n_heads),
         layers=layer_impact(found, battery, run_id=run_id),
-        pairs=pair_impact(grid_of_seed, metrics, run_id=run_id, **settings),
+        pairs=pair_impact(per_seed, metrics, run_id=run_id, **settings),
         subsets=subset_impact(found, run_id=run_id),
-        found=found,
     )
 
 
@@ -129,7 +122,7 @@ def layer_impact(
 
 
 def pair_impact(
-    grid_of_seed: Sequence[Grid], metrics: Sequence[str], *, run_id: str, **settings: Any
+    per_seed: Sequence[Grid], metrics: Sequence[str], *, run_id: str, **settings: Any
 ) -> pa.Table | None:
     """One row per pair of heads: what removing both does, and what that is beyond the sum of each.
 
@@ -140,7 +133,7 @@ def pair_impact(
     """
     import pandas as pd
 
-    tables = [_pairs(grid, metrics, settings) for grid in grid_of_seed if grid.of_kind("pair")]
+    tables = [_pairs(grid, metrics, settings) for grid in per_seed if grid.of_kind("pair")]
     if not tables:
         return None
     rows = pd.concat(tables, ignore_index=True)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from whence.errors import BadInput
-from whence.heads.metrics import METRICS, requested
+from whence.heads.metrics import requested
 from whence.runs.jsonfile import read_json, write_json
 from whence.runs.tables import read_table, write_parquet
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from whence.heads.impact import Impact
+
+_TABLES = ("head_impact", "layer_impact", "pair_impact", "subset_impact")
 
 
 class Measured(Protocol):
@@ -31,33 +34,24 @@ class Measured(Protocol):
 
 @dataclass(frozen=True)
 class Tables:
-    """One condition's results.
+    """One condition's results as written: a row per seed in each table, None without rows.
 
-    written: the tables on disk, a row per seed. joint: the same over all seeds together (`seed` is
-    null; with one seed the same object). summary: the content of summary.json.
+    summary: the content of summary.json.
     """
 
     run_id: str
     condition: str | None
     summary: Mapping[str, Any]
-    written: Impact
-    joint: Impact
+    head_impact: pa.Table | None
+    layer_impact: pa.Table | None
+    pair_impact: pa.Table | None
+    subset_impact: pa.Table | None
+    over_seeds: Callable[[], Impact]
 
-    @property
-    def head_impact(self) -> pa.Table | None:
-        return self.written.heads
-
-    @property
-    def layer_impact(self) -> pa.Table | None:
-        return self.written.layers
-
-    @property
-    def pair_impact(self) -> pa.Table | None:
-        return self.written.pairs
-
-    @property
-    def subset_impact(self) -> pa.Table | None:
-        return self.written.subsets
+    @cached_property
+    def joint(self) -> Impact:
+        """The same tables over all seeds together (`seed` is null, unless there is one only)."""
+        return self.over_seeds()
 
 
 def write_condition(
@@ -81,12 +75,24 @@ def write_condition(
     Raises BadInput for a metric that was not measured or a value that is not finite.
     """
     n_heads = model.get("n_heads", result.notes.get("heads"))
-    names = _metrics(metrics, result.per_example)
-    tables, per_seed = _impact(result.per_example, names, battery, run_id, n_heads)
+    names = requested(metrics, full_target="seq_logprob" in result.per_example.column_names)
+    from whence.heads.effects import all_effects, grids, together
+    from whence.heads.impact import impact
     from whence.heads.summary import summary
 
+    per_seed = grids(result.per_example)
+    if not per_seed:
+        raise BadInput(f"{run_id}: nothing was measured: no example or no intervention")
+    found = all_effects(per_seed, names)
+    written = impact(found, per_seed, names, battery, run_id=run_id, n_heads=n_heads)
+    joint = written
+    if len(per_seed) > 1:
+        every = [together(per_seed)]
+        found = all_effects(every, names)
+        joint = impact(found, every, names, battery, run_id=run_id, n_heads=n_heads)
     told = summary(
-        tables["joint"],
+        joint,
+        found,
         per_seed,
         run_id=run_id,
         condition=condition,
@@ -97,14 +103,19 @@ def write_condition(
         baseline=result.baseline,
         notes=result.notes,
     )
-    written = tables["written"]
-    for name, table in _by_file(written).items():
-        path = folder / "metrics" / name
+    tables = {
+        "head_impact": written.heads,
+        "layer_impact": written.layers,
+        "pair_impact": written.pairs,
+        "subset_impact": written.subsets,
+    }
+    for name, table in tables.items():
+        path = folder / "metrics" / f"{name}.parquet"
         path.unlink(missing_ok=True)  # an interrupted attempt may have left one
         if table is not None:
             write_parquet(table, path)
     write_parquet(result.per_example, folder / "metrics" / "per_example.parquet")
-    done = Tables(run_id, condition, told, **tables)
+    done = Tables(run_id, condition, told, **tables, over_seeds=lambda: joint)
     _draw(folder, {condition or run_id: done}, title=condition or run_id)
     # Last: a summary says that the rest is there.
     write_json(folder / "metrics" / "summary.json", told)
@@ -148,7 +159,8 @@ def write_report(
 
 
 def read_condition(folder: Path) -> Tables:
-    """What `write_condition` wrote into `folder`, its effects computed anew from `per_example`.
+    """What `write_condition` wrote into `folder`. What holds over several seeds is computed anew
+    from `per_example` when it is asked for.
 
     Raises BadInput when `folder/metrics` does not hold a finished condition.
     """
@@ -157,49 +169,35 @@ def read_condition(folder: Path) -> Tables:
         raise BadInput(f"{folder}: no metrics/summary.json; expected the output of a finished run")
     told = read_json(path)
     try:
-        run_id, battery, names = told["run_id"], told["battery"], told["metrics"]
-        n_heads = told["model"].get("n_heads", told["notes"].get("heads"))
-    except (KeyError, TypeError, AttributeError):
+        run_id, counted = told["run_id"], told["seeds"]["counted"]
+    except (KeyError, TypeError):
         raise BadInput(f"{path}: not a summary of `whence heads`") from None
-    table = read_table(folder / "metrics" / "per_example.parquet")
-    tables, _ = _impact(table, _metrics(names, table), battery, run_id, n_heads)
-    return Tables(run_id, told.get("condition"), told, **tables)
+    files = {name: path.with_name(f"{name}.parquet") for name in _TABLES}
+    tables = {name: read_table(file) if file.is_file() else None for name, file in files.items()}
+
+    def over_seeds() -> Impact:
+        from whence.heads.impact import Impact
+
+        if len(counted) == 1:
+            return Impact(*tables.values())
+        return _over_seeds(read_table(path.with_name("per_example.parquet")), told)
+
+    return Tables(run_id, told.get("condition"), told, **tables, over_seeds=over_seeds)
 
 
-def _impact(
-    per_example: pa.Table,
-    metrics: Sequence[str],
-    battery: Mapping[str, Any],
-    run_id: str,
-    n_heads: int | None,
-) -> tuple[dict[str, Impact], list[Any]]:
-    from whence.heads.effects import grids, together
+def _over_seeds(per_example: pa.Table, told: Mapping[str, Any]) -> Impact:
+    from whence.heads.effects import all_effects, grids, together
     from whence.heads.impact import impact
 
-    per_seed = grids(per_example)
-    if not per_seed:
-        raise BadInput(f"{run_id}: nothing was measured: no example or no intervention")
-    written = impact(per_seed, metrics, battery, run_id=run_id, n_heads=n_heads)
-    joint = written
-    if len(per_seed) > 1:
-        joint = impact([together(per_seed)], metrics, battery, run_id=run_id, n_heads=n_heads)
-    return {"written": written, "joint": joint}, per_seed
-
-
-def _metrics(names: Sequence[str] | None, per_example: pa.Table) -> tuple[str, ...]:
-    whole = "seq_logprob" in per_example.column_names
-    if names is None:
-        return tuple(name for name in METRICS if whole or not METRICS[name].full_target)
-    return requested(names, full_target=whole)
-
-
-def _by_file(tables: Impact) -> dict[str, pa.Table | None]:
-    return {
-        "head_impact.parquet": tables.heads,
-        "layer_impact.parquet": tables.layers,
-        "pair_impact.parquet": tables.pairs,
-        "subset_impact.parquet": tables.subsets,
-    }
+    every, names = [together(grids(per_example))], told["metrics"]
+    return impact(
+        all_effects(every, names),
+        every,
+        names,
+        told["battery"],
+        run_id=told["run_id"],
+        n_heads=told["model"].get("n_heads", told["notes"].get("heads")),
+    )
 
 
 def _draw(folder: Path, conditions: Mapping[str, Tables], *, title: str) -> None:

@@ -27,6 +27,7 @@ _NULL_RANGE = (5, 50, 95)
 
 def summary(
     joint: Impact,
+    found: pd.DataFrame,
     per_seed: Sequence[Grid],
     *,
     run_id: str,
@@ -40,9 +41,9 @@ def summary(
 ) -> dict[str, Any]:
     """The content of `metrics/summary.json`.
 
-    joint: tables over all seeds together. per_seed: grids of the seeds that count; one that only
-    repeated another does not. baseline, notes: as the run gave them; `clean`, `n_prompts`,
-    `n_examples`, `excluded` and what else is in `baseline` stand at the top level.
+    joint, found: tables and `effects` over all seeds together. per_seed: grids of the seeds that
+    count; one that only repeated another does not. baseline, notes: as the run gave them; `clean`,
+    `n_prompts`, `n_examples`, `excluded` and what else is in `baseline` stand at the top level.
     """
     counts = {
         "n_prompts": len({int(p) for grid in per_seed for p in grid.prompts}),
@@ -53,20 +54,20 @@ def summary(
         "used": [grid.seed for grid in per_seed],
         "vary": "nothing (deterministic)" if len(per_seed) == 1 else "see notes",
     }
-    found: dict[str, Any] = {
-        "strongest": strongest(joint),
-        "null_by_layer": null_by_layer(joint.found),
+    effects: dict[str, Any] = {
+        "strongest": strongest(joint, found),
+        "null_by_layer": null_by_layer(found),
     }
     if joint.layers is not None:
-        found["layers"] = layers(joint.layers)
+        effects["layers"] = layers(joint.layers)
     if joint.pairs is not None:
-        found["pairs"] = pairs(joint)
+        effects["pairs"] = pairs(joint.pairs, found)
     if joint.subsets is not None:
-        found["subsets"] = subsets(joint.subsets)
-    shams = first_scale(joint.found)
+        effects["subsets"] = subsets(joint.subsets)
+    shams = first_scale(found)
     shams = shams[shams["kind"] == "sham"]
     if len(shams):
-        found["sham"] = {"n": len(shams), "largest_change": float(shams["delta"].abs().max())}
+        effects["sham"] = {"n": len(shams), "largest_change": float(shams["delta"].abs().max())}
     further = {key: value for key, value in notes.items() if key != "seeds"}
     return {
         "run_id": run_id,
@@ -78,13 +79,13 @@ def summary(
         **counts,
         **baseline,
         "baseline_run": baseline_run(battery),
-        **found,
+        **effects,
         "seeds": {**seeds, **dict(notes.get("seeds", {})), "counted": seeds["used"]},
         "notes": further,
     }
 
 
-def strongest(joint: Impact, at_most: int = STRONGEST) -> list[dict[str, Any]]:
+def strongest(joint: Impact, found: pd.DataFrame, at_most: int = STRONGEST) -> list[dict[str, Any]]:
     """The heads with the largest |delta_logit_diff|, largest first.
 
     others_in_layer: what the layer's other measured heads did, as `null_by_layer` says it; null
@@ -94,7 +95,7 @@ def strongest(joint: Impact, at_most: int = STRONGEST) -> list[dict[str, Any]]:
         return []
     rows = first_scale(joint.heads.to_pandas())
     order = rows["delta"].abs().sort_values(ascending=False, kind="stable").index[:at_most]
-    single = _single_heads(joint.found)
+    single = _single_heads(found)
     told = []
     for row in rows.loc[order].to_dict("records"):
         layer, head = int(row["layer"]), int(row["head"])
@@ -139,11 +140,10 @@ def layers(table: pa.Table) -> list[dict[str, Any]]:
     ]
 
 
-def pairs(joint: Impact, at_most: int = STRONGEST) -> list[dict[str, Any]]:
+def pairs(table: pa.Table, found: pd.DataFrame, at_most: int = STRONGEST) -> list[dict[str, Any]]:
     """The pairs with the largest |synergy| (|delta| where it is null), largest first."""
-    assert joint.pairs is not None
-    rows = first_scale(joint.pairs.to_pandas())
-    control = first_scale(joint.found)
+    rows = first_scale(table.to_pandas())
+    control = first_scale(found)
     control = control[control["kind"].isin(["pair", "random"])]
     ranks = dict(zip(control["label"], percentile_of_random(control), strict=True))
     order = rows["synergy"].fillna(rows["delta"]).abs().sort_values(ascending=False, kind="stable")
