@@ -46,10 +46,10 @@ _SHARED_TOP = 10
 _OUTSIDE_BY_CHANCE = 0.05  # of the 95 % intervals, both sides
 
 
-def matrices(conditions: Mapping[str, Condition], *, run_id: str) -> dict[str, pa.Table]:
+def matrices(conditions: Mapping[str, Condition]) -> dict[str, pa.Table]:
     """File name → the written tables of all conditions, one below the other; only those with rows.
 
-    run_id: of the whole; a condition that has an id of its own (one stitched in) keeps it.
+    A row keeps the id of the run that it was measured in.
     """
     wanted = {
         "head_matrix.parquet": ("head_impact", HEAD_MATRIX_COLUMNS),
@@ -64,7 +64,7 @@ def matrices(conditions: Mapping[str, Condition], *, run_id: str) -> dict[str, p
         ]
         if parts:
             rows = pd.concat(parts, ignore_index=True)
-            made[name] = table(rows, columns, run_id)
+            made[name] = table(rows, columns)
     return made
 
 

@@ -95,7 +95,7 @@ def head_impact(found: pd.DataFrame, *, run_id: str, n_heads: int | None = None)
     if n_heads is not None:
         chosen = (rows["heads_measured"] < n_heads) & ~rows["controlled"]
         rows.loc[chosen, "percentile_in_layer"] = np.nan
-    return table(rows, HEAD_COLUMNS, run_id)
+    return table(rows.assign(run_id=run_id), HEAD_COLUMNS)
 
 
 def layer_impact(
@@ -118,7 +118,7 @@ def layer_impact(
     rows["direction"] = str(battery.get("patch_direction", "corrupt->clean"))
     if "recovered" not in rows:
         rows["recovered"] = np.nan
-    return table(rows, LAYER_COLUMNS, run_id)
+    return table(rows.assign(run_id=run_id), LAYER_COLUMNS)
 
 
 def pair_impact(
@@ -139,7 +139,7 @@ def pair_impact(
     rows = pd.concat(tables, ignore_index=True)
     rows["q"] = _q(rows, _FAMILY)
     rows["synergy_q"] = _q(rows, _FAMILY, p="synergy_p")
-    return table(rows, PAIR_COLUMNS, run_id)
+    return table(rows.assign(run_id=run_id), PAIR_COLUMNS)
 
 
 def subset_impact(found: pd.DataFrame, *, run_id: str) -> pa.Table | None:
@@ -154,7 +154,7 @@ def subset_impact(found: pd.DataFrame, *, run_id: str) -> pa.Table | None:
         return None
     rows["q"] = _q(rows, [*_FAMILY, "kind"], where=rows["kind"] == "subset")
     rows["percentile_of_random"] = percentile_of_random(rows)
-    return table(rows, SUBSET_COLUMNS, run_id)
+    return table(rows.assign(run_id=run_id), SUBSET_COLUMNS)
 
 
 def percentile_of_random(found: pd.DataFrame) -> np.ndarray:
@@ -186,13 +186,13 @@ def controlled(label: str) -> str:
     return re.sub(r"^random \d+ of ", "", label)
 
 
-def table(rows: pd.DataFrame, columns: Sequence[str], run_id: str) -> pa.Table:
+def table(rows: pd.DataFrame, columns: Sequence[str]) -> pa.Table:
     """`rows` with exactly these columns and their fixed types; what does not exist is null."""
     import pyarrow as pa
 
     schema = pa.schema([(name, _type(name)) for name in columns])
     return pa.Table.from_pandas(
-        rows.assign(run_id=run_id)[list(columns)], schema=schema, preserve_index=False
+        rows[list(columns)], schema=schema, preserve_index=False
     ).replace_schema_metadata(None)
 
 

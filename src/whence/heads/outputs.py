@@ -132,7 +132,7 @@ def write_cross_condition(folder: Path, conditions: Mapping[str, Tables], *, run
     from whence.heads import cross_condition as cross
 
     into = folder / "artifacts" / "cross_condition"
-    for name, table in cross.matrices(conditions, run_id=run_id).items():
+    for name, table in cross.matrices(conditions).items():
         write_parquet(table, into / name)
     write_json(into / "invariants.json", cross.invariants(conditions))
     write_json(into / "summary.json", cross.summary(conditions, run_id=run_id))
