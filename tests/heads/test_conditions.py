@@ -180,3 +180,8 @@ def test_killed_in_the_middle_of_a_condition(
     for name in ("metrics/head_impact.parquet", "metrics/per_example.parquet"):
         ours, theirs = (pq.ParquetFile(folder / name).read() for folder in (out, home / "whole"))
         assert ours.equals(theirs)
+    ours, theirs = (
+        json.loads((folder / "metrics/summary.json").read_text())
+        for folder in (out, home / "whole")
+    )
+    assert ours == theirs

@@ -72,6 +72,10 @@ def test_two_conditions(home: Path, model: Path) -> None:
     assert not (out / "partial_summary.json").exists()
     finding = result.finding()
     assert [row[:2] for row in finding.rows] == [("facts", "7"), ("neg", "5")]
+    effects = {r["condition"]: r for r in whole if r["metric"] == "delta_logit_diff"}
+    for row in finding.rows:
+        assert row[4] == "two"
+        assert row[5] == f"{effects[row[0]]['delta']:+.4f}"
     assert not finding.failed
 
 

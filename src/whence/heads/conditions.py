@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from whence.errors import BadInput
 from whence.heads.corpora import Fields, find_corpus, read_corpus, read_split
 from whence.heads.metrics import requested
 from whence.heads.plan import Condition, Plan
-from whence.heads.profile import Profile
+from whence.heads.profile import COSTS, Profile
 from whence.heads.reading import Reading
 from whence.runs.config import resolved
 from whence.runs.fingerprint import fingerprint, hash_path
@@ -186,9 +186,10 @@ def run_one(
             if checked["passed"] is not True:
                 logger.warning("%s: %s", condition.tag or source.corpus.stem, checked["sentence"])
     with profile.phase("tables"):
+        notes = {k: v for k, v in result.notes.items() if k not in COSTS}
         tables = write_condition(
             folder,
-            result,
+            replace(result, notes=notes),
             run_id=run_id,
             condition=condition.tag,
             battery=resolved(condition.battery),

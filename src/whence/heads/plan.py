@@ -255,8 +255,8 @@ def _battery(
 
 
 def _model(keys: Mapping[str, Any], said: Mapping[str, Any], file: Path) -> ModelKeys:
-    flags = {"model": "name", "revision": "revision", "dtype": "dtype"}
-    own = {inner: said[flag] for flag, inner in flags.items() if flag in said}
+    own = {"name": said["model"]} if "model" in said else {}
+    own |= {key: said[key] for key in ("revision", "dtype", "trust_remote_code") if key in said}
     if "name" in own and "revision" not in own:
         keys = {key: value for key, value in keys.items() if key != "revision"}
     model = checked(ModelKeys, {**keys, **own}, f"{file}: model")

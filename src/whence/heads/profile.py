@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from whence.heads.conditions import Subject
 
 
+COSTS = ("block_tokens", "tokens")
+"""Notes of a condition that say what this attempt ran; one that was cut off ran less."""
+
+
 class Profile:
     """Takes the time of one condition's phases."""
 

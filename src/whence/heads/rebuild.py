@@ -21,8 +21,12 @@ from whence.runs.store import open_run
 SUMMARY = Path("metrics") / "summary.json"
 CONDITIONS = "conditions"
 
-SAME = ("model.name", "model.revision", "model.n_layers", "model.n_heads", "battery.type")
-"""Keys of a summary that runs must share to be conditions of one; the model may be let differ."""
+SAME = (
+    "model.name", "model.revision", "model.dtype", "model.n_layers", "model.n_heads",
+    "battery.type", "battery.method", "battery.granularity", "battery.patch_direction",
+    "battery.positions", "battery.scales", "battery.scale",
+)  # fmt: skip
+"""What runs must share to be conditions of one: a model, and a kind of intervention."""
 
 
 class RebuildConfig(OutputConfig):

@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from whence.errors import BadInput, WhenceError
 from whence.heads.battery import Positions
 from whence.heads.conditions import (
     Source,
     Subject,
-    deciding,
-    find_source,
     is_finished,
     run_conditions,
     run_one,
 )
+from whence.heads.inputs import corpora_folder, inputs_of, repairable, run_id_of, sources_of
+from whence.heads.outcome import RunResult
 from whence.heads.plan import Plan, SplitName, read_plan
 from whence.heads.prompts import MetricSpan, PrependBos
 from whence.heads.repairs import partial_of, scratch_of, take_up_repairs
 from whence.heads.stitch import stitch
 from whence.runs.config import OutputConfig
-from whence.runs.finding import Finding
-from whence.runs.fingerprint import fingerprint
 from whence.runs.jsonfile import read_json, write_json
 from whence.runs.store import Run, open_run
 
@@ -74,7 +71,7 @@ class RunConfig(OutputConfig):
         description="Seeds of prompt subsamples and resample sources; what is deterministic runs "
         "once.",
     )
-    positions: Positions | None = Field(
+    positions: str | None = Field(
         default=None,
         description="all, last_token, first, final_K, or positions as 0,2,-1.",
     )
@@ -98,34 +95,10 @@ class RunConfig(OutputConfig):
         default=None, gt=0, description="Memory for one replayed batch beside the model, in GB."
     )
 
-
-@dataclass(frozen=True)
-class RunResult:
-    """summary: `metrics/summary.json`, of one run or, under `conditions`, of several."""
-
-    folder: Path
-    summary: Mapping[str, Any]
-    done_before: bool
-
-    def finding(self) -> Finding:
-        """A line a condition: prompts, the undisturbed run, and the strongest effect."""
-        parts = self.summary.get("conditions")
-        named = parts or {str(self.summary["corpus"]["id"]): self.summary}
-        state = "already done" if self.done_before else "done"
-        plural = "condition" if len(named) == 1 else "conditions"
-        files = {
-            "summary": self.folder / "metrics" / "summary.json",
-            "cross-condition": self.folder / "artifacts" / "cross_condition",
-            "heatmap": self.folder / "artifacts" / "impact_heatmap.png",
-            "report": self.folder / "report.html",
-        }
-        return Finding(
-            headline=f"{self.summary['run_id']}: {len(named)} {plural} {state}."
-            + _verified(self.folder / "metrics" / "verify.json"),
-            columns=("condition", "prompts", "clean logit difference", "accuracy"),
-            rows=[_row(name, summary) for name, summary in named.items()],
-            files={name: path for name, path in files.items() if path.exists()},
-        )
+    @field_validator("positions")
+    @classmethod
+    def _one_spelling(cls, value: str | None) -> str | None:
+        return None if value is None else str(Positions(value))
 
 
 def run_plan(config: RunConfig) -> RunResult:
@@ -134,17 +107,17 @@ def run_plan(config: RunConfig) -> RunResult:
     A condition that fails does not stop the others; at the end WhenceError says which did and why,
     what is finished stays in the unfinished run's folder, and the same command, after a repair,
     runs only what is missing. Raises BadInput, before the model is loaded, for what is wrong with
-    the file, its batteries or flags; in a run without conditions also for its corpus.
+    the file, its batteries or flags, and where no corpus is found.
     """
     flags = {name: getattr(config, name) for name in FLAGS}
     plan = read_plan(config.plan, flags)
-    sources = _sources(plan, _corpora(config))
+    sources = sources_of(plan, corpora_folder(config.plan, config.corpora))
     seeds = plan.conditions[0].settings.get("seeds", (0,))
-    inputs = _inputs(plan, sources)
+    inputs = inputs_of(plan, sources)
     scratch = scratch_of(config.output_dir)
     unfinished = [c.tag for c in plan.conditions if c.tag and not is_finished(scratch, c.tag)]
     take_up_repairs(
-        config.output_dir, COMMAND, config, inputs, seeds, _repairable(inputs, unfinished)
+        config.output_dir, COMMAND, config, inputs, seeds, repairable(inputs, unfinished)
     )
     with open_run(
         config.output_dir,
@@ -168,7 +141,7 @@ def _conduct(
     inputs: Mapping[str, Any],
 ) -> None:
     """Everything between loading the model and the summary, into the run's folder."""
-    run_id = f"{plan.run_name}_{_short_hash(inputs)}"
+    run_id = run_id_of(plan, inputs)
     subject = _subject(plan)
     if plan.single:
         (source,) = sources.values()
@@ -179,9 +152,12 @@ def _conduct(
     failed = run_conditions(subject, plan, sources, home, run.scratch, run_id)
     finished = {c.tag: home / c.tag for c in plan.conditions if c.tag and c.tag not in failed}
     about = {"run_name": plan.run_name, "model": subject.description}
-    summary = stitch(
-        run.folder, finished, run_id=run_id, about=about, title=plan.run_name, failed=failed
-    )
+    try:
+        summary = stitch(
+            run.folder, finished, run_id=run_id, about=about, title=plan.run_name, failed=failed
+        )
+    except BadInput as error:  # which would throw away what is finished
+        raise WhenceError(f"the conditions are finished, but not put together: {error}") from error
     if failed:
         write_json(run.folder / PARTIAL_SUMMARY, summary)
         raise _incomplete(failed, finished, partial_of(output_dir) / "conditions")
@@ -208,89 +184,3 @@ def _subject(plan: Plan) -> Subject:
         if str(error).startswith("device "):
             raise BadInput(f"{plan.file}: {error}; give --device, as --device auto") from None
         raise
-
-
-def _corpora(config: RunConfig) -> Path:
-    if config.corpora is not None:
-        return config.corpora
-    beside = config.plan.absolute().parent.parent / "corpora"
-    if not beside.is_dir():
-        raise BadInput(f"--corpora is required: there is no {beside}")
-    return beside
-
-
-def _sources(plan: Plan, corpora: Path) -> dict[str, Source | str]:
-    """Tag (empty in a single run) → its files, or what is wrong.
-
-    Raises BadInput where no condition has its files.
-    """
-    found: dict[str, Source | str] = {}
-    for condition in plan.conditions:
-        try:
-            found[condition.tag or ""] = find_source(corpora, condition)
-        except BadInput as error:
-            found[condition.tag or ""] = str(error)
-    if not any(isinstance(source, Source) for source in found.values()):
-        raise BadInput("; ".join(dict.fromkeys(map(str, found.values()))))
-    return found
-
-
-def _inputs(plan: Plan, sources: Mapping[str, Source | str]) -> dict[str, Any]:
-    """What the record keeps of the plan, each condition's own under its tag."""
-    from whence.models.load import model_source
-
-    model = model_source(plan.model_name)
-    inputs: dict[str, Any] = {
-        "plan": plan.file,
-        "run_name": plan.run_name,
-        "model": Path(model)
-        if Path(model).is_dir()
-        else f"{model}@{plan.model.revision or 'main'}",
-        "dtype": plan.model.dtype,
-    }
-    for condition in plan.conditions:
-        source = sources[condition.tag or ""]
-        own: dict[str, Any] = {
-            "condition": deciding(condition),
-            "battery": condition.battery_file,
-        }
-        if isinstance(source, Source):
-            own |= {"corpus": source.corpus, "split": source.split}
-        inputs |= {f"{name} {condition.tag or ''}".strip(): value for name, value in own.items()}
-    return inputs
-
-
-def _repairable(inputs: Mapping[str, Any], unfinished: list[str]) -> set[str]:
-    """Inputs that may change without making another run: files whose content the conditions'
-    settings repeat, and all of conditions that are not finished."""
-    own = {f"{name} {tag}" for name in ("condition", "corpus", "split") for tag in unfinished}
-    return {"plan", *(name for name in inputs if name.startswith("battery")), *own}
-
-
-def _short_hash(inputs: Mapping[str, Any]) -> str:
-    """Tells runs of one name apart in stitched tables: model and settings, not places."""
-    from whence.runs.fingerprint import hash_path
-
-    model = inputs["model"]
-    deciding = {k: v for k, v in inputs.items() if not isinstance(v, Path)}
-    deciding["model"] = hash_path(model) if isinstance(model, Path) else model
-    return fingerprint(deciding)[:8]
-
-
-def _row(name: str, summary: Mapping[str, Any]) -> tuple[str, str, str, str]:
-    clean = summary["clean"]
-    return (
-        name,
-        f"{summary['n_prompts']:,}",
-        f"{clean['logit_diff']:.3f}",
-        f"{clean['accuracy']:.1%}",
-    )
-
-
-def _verified(path: Path) -> str:
-    if not path.is_file():
-        return ""
-    found = read_json(path)
-    parts = found.get("conditions", {"": found}).values()
-    bad = [part["sentence"] for part in parts if part["passed"] is not True]
-    return f"\nVerification: {bad[0]}." if bad else "\nThe slice run elsewhere agrees."
