@@ -218,13 +218,13 @@ def test_shards_that_are_there_are_not_computed_again(
     measured(loaded, small_corpus, battery, tmp_path / "cut")
     (tmp_path / "cut" / "0001.parquet").unlink()
     starts = []
-    group = Sweep._group
+    readings = Sweep._readings
 
-    def noting(self: Sweep, at: int, hidden: Any, todo: Any, fills: Any) -> Any:
+    def noting(self: Sweep, lane: Any, todo: Any, fills: Any) -> Any:
         starts.append(todo[0].start)
-        return group(self, at, hidden, todo, fills)
+        return readings(self, lane, todo, fills)
 
-    monkeypatch.setattr(Sweep, "_group", noting)
+    monkeypatch.setattr(Sweep, "_readings", noting)
     again, _ = measured(loaded, small_corpus, battery, tmp_path / "cut")
     assert set(starts) == {1}
     assert again.per_example.equals(whole.per_example)
@@ -251,8 +251,8 @@ def test_the_cost_is_that_of_suffixes(
     result, _ = measured(loaded, small_corpus, {"type": "heads_zero"}, tmp_path)
     layers, heads, tokens = zoo.LAYERS, zoo.HEADS, result.notes["tokens"]
     floor = sum(heads * (layers - layer) for layer in range(layers)) * tokens
-    # one undisturbed run for the baseline; the lane's own blocks are not counted
-    assert result.notes["block_tokens"] == floor + layers * tokens
+    # an undisturbed run for the baseline, another to carry the state up to the last layer
+    assert result.notes["block_tokens"] == floor + layers * tokens + (layers - 1) * tokens
 
 
 def test_logits_that_are_no_numbers_are_one_line(

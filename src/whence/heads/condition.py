@@ -87,6 +87,7 @@ def run_condition(
         reading.metric_span == "full_target",
         reading.memory_gb,
     )
+    before = sweep.replay.block_tokens
     clean = sweep.baseline()
     baseline = Baseline(examples, units, clean, _source_logit_diff(sweep, examples, patch_from))
     table = _run_shards(sweep, asked, baseline, shards, label)
@@ -95,7 +96,7 @@ def run_condition(
         baseline=baseline.summary(),
         notes={
             "interventions": len(asked),
-            "block_tokens": sweep.block_tokens,
+            "block_tokens": sweep.replay.block_tokens - before,
             "tokens": sum(group.ids.numel() for group in groups),
             "layers": anatomy.n_layers,
             "heads": anatomy.n_heads,
@@ -118,9 +119,7 @@ def _source_logit_diff(
     device = sweep.groups[0].ids.device
     groups = make_groups(examples.rows, units, "first_token", max_rows=most, device=device)
     partner = Sweep(sweep.replay, groups, sweep.positions, False, sweep.memory_gb)
-    values = partner.baseline()["logit_diff"]
-    sweep.block_tokens += partner.block_tokens
-    return values
+    return partner.baseline()["logit_diff"]
 
 
 def _run_shards(

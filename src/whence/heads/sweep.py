@@ -37,6 +37,10 @@ if TYPE_CHECKING:
 CPU_TOKENS, GPU_TOKENS = 2048, 32768
 """Tokens in one replayed batch that keep a device busy; more only takes memory."""
 
+READS = 1024
+"""Final states that one unembedding reads at most; few make a wide matrix slow."""
+
+UNDISTURBED = "the undisturbed run"
 OOM_ADVICE = "lower --memory-gb or --batch-size, or use a smaller model or another --device"
 
 
@@ -44,8 +48,7 @@ OOM_ADVICE = "lower --memory-gb or --batch-size, or use a smaller model or anoth
 class Sweep:
     """One battery on one set of groups. `replay` is shared by all that use the model.
 
-    memory_gb: what a replayed batch may hold beside the model. block_forwards counts blocks run
-    times tokens, so that the cost can be compared with the floor.
+    memory_gb: what a replayed batch may hold beside the model.
     """
 
     replay: Replay
@@ -53,8 +56,7 @@ class Sweep:
     positions: Positions
     full_target: bool
     memory_gb: float
-    block_tokens: int = 0
-    _clean: list[Tensor] = field(default_factory=list)
+    _clean: list[tuple[Tensor, Tensor | None]] = field(default_factory=list)
 
     @property
     def anatomy(self) -> Anatomy:
@@ -72,12 +74,11 @@ class Sweep:
         found = []
         with torch.inference_mode():
             lane.advance(self.anatomy.n_layers)
-            self._count(0, sum(group.ids.numel() for group in self.groups))
             for group, hidden in zip(self.groups, lane.hidden, strict=True):
                 final = hidden[:, group.first_read :]
-                self._clean.append(final)
-                logits, log_p = self._distribution(final, "the undisturbed run")
-                clean = log_p[0].clone()
+                logits, log_p = log_probabilities(self.anatomy, final, UNDISTURBED)
+                self._keep_clean(final, log_p)
+                clean, logits, log_p = log_p.clone(), logits.unsqueeze(0), log_p.unsqueeze(0)
                 found.append(read(logits, log_p, group, clean, full_target=self.full_target))
         return {name: value[0] for name, value in self._in_order(found).items()}
 
@@ -110,44 +111,48 @@ class Sweep:
             with torch.inference_mode():
                 lane.advance(start)
                 fills.prepare(todo)
-                found = [
-                    self._group(g, lane.hidden[g], todo, fills) for g in range(len(self.groups))
-                ]
+                found = self._readings(lane, todo, fills)
             yield start, members, self._in_order(found)
 
-    def _group(
-        self, at: int, hidden: Tensor, todo: Sequence[Intervention], fills: Fills
-    ) -> dict[str, Tensor]:
-        """Readings of some interventions with one start on one group, [interventions, examples]."""
-        import torch
-
-        group = self.groups[at]
-        clean = self._distribution(self._clean[at], "the undisturbed run")[1][0]
+    def _readings(
+        self, lane: Lane, todo: Sequence[Intervention], fills: Fills
+    ) -> list[dict[str, Tensor]]:
+        """Readings of interventions with one start, [interventions, examples] of each group."""
+        pending = Pending(self, len(todo))
         # A sham must be the very computation of the undisturbed run: it gets a batch of its own.
         shams = [n for n, one in enumerate(todo) if one.fill == "self"]
         others = [n for n, one in enumerate(todo) if one.fill != "self"]
-        at_once = self._interventions_at_once(group)
-        chunks = [others[i : i + at_once] for i in range(0, len(others), at_once)]
-        chunks += [[sham] for sham in shams]
+        for at, group in enumerate(self.groups):
+            most = self.interventions_at_once(group)
+            chunks = [others[i : i + most] for i in range(0, len(others), most)]
 
-        def one_chunk(members: Sequence[int]) -> dict[str, Tensor]:
-            some = [todo[n] for n in members]
-            final = self._replay(at, hidden, some, fills)[..., group.first_read :, :]
-            logits, log_p = self._distribution(final.unflatten(0, (len(some), -1)), some[0].label)
-            return read(logits, log_p, group, clean, full_target=self.full_target)
+            def final(members: Sequence[int], at: int = at) -> Tensor:
+                return self._replay(at, lane.hidden[at], [todo[n] for n in members], fills)
 
-        kept: dict[str, Tensor] = {}
-        for members, values in run_batches(chunks, one_chunk, OOM_ADVICE):
-            for name, value in values.items():
-                if name not in kept:
-                    kept[name] = torch.empty(len(todo), value.shape[1], dtype=value.dtype)
-                kept[name][list(members)] = value
-        return kept
+            for members, states in run_batches(chunks, final, OOM_ADVICE):
+                pending.add(at, members, states)
+            for members, states in run_batches([[sham] for sham in shams], final, OOM_ADVICE):
+                pending.flush()
+                pending.add(at, members, states)
+                pending.flush()
+        pending.flush()
+        return pending.kept
+
+    def clean_log_p(self, at: int) -> Tensor:
+        """Log-probabilities of the undisturbed run on group `at`, [units, reads, vocab]."""
+        final, kept = self._clean[at]
+        return log_probabilities(self.anatomy, final, UNDISTURBED)[1] if kept is None else kept
+
+    def _keep_clean(self, final: Tensor, log_p: Tensor) -> None:
+        """Keep what the undisturbed run ended with; its distributions too, if they fit."""
+        held = sum(kept.numel() for _, kept in self._clean if kept is not None)
+        fits = (held + log_p.numel()) * 4 <= self.memory_gb * 1e9 / 4
+        self._clean.append((final.clone(), log_p.clone() if fits else None))
 
     def _replay(
         self, at: int, hidden: Tensor, some: Sequence[Intervention], fills: Fills
     ) -> Tensor:
-        """What leaves the last block, [interventions × units, pos, d_model], in that order."""
+        """What leaves the last block where it is read, [interventions, units, reads, d_model]."""
         group, start = self.groups[at], some[0].start
         wanted = fills.indices(group)
         touched: dict[Site, list[tuple[int, int]]] = {}
@@ -171,26 +176,24 @@ class Sweep:
         before = Site("resid_post", start - 1)
         if before in edits:
             entering = edits.pop(before)(entering)
-        self._count(start, entering.shape[0] * entering.shape[1])
-        return self.replay.blocks(entering, start, edits=edits)
+        sham = any(one.fill == "self" for one in some)
+        left = self.replay.blocks(
+            entering, start, edits=edits, needed_from=0 if sham else group.first_read
+        )
+        return left[:, group.first_read :].unflatten(0, (len(some), -1))
 
-    def _distribution(self, final: Tensor, where: str) -> tuple[Tensor, Tensor]:
-        """Logits and log-probabilities [sets, units, reads, vocab] of [(sets,) units, reads, d]."""
-        logits, log_p = log_probabilities(self.anatomy, final, where)
-        if final.ndim == 3:
-            return logits.unsqueeze(0), log_p.unsqueeze(0)
-        return logits, log_p
-
-    def _interventions_at_once(self, group: Group) -> int:
+    def interventions_at_once(self, group: Group) -> int:
         """How many interventions share a batch with this group's units."""
         units, length = group.ids.shape
         cpu = group.ids.device.type == "cpu"
         busy = (CPU_TOKENS if cpu else GPU_TOKENS) // length
-        fits = int(self.memory_gb * 1e9 / bytes_per_row(self.anatomy, group))
+        fits = int(self.memory_gb * 1e9 / 2 / bytes_per_row(self.anatomy, group))
         return int(max(1, min(busy, fits) // units))
 
-    def _count(self, start: int, tokens: int) -> None:
-        self.block_tokens += (self.anatomy.n_layers - start) * tokens
+    def reads_at_once(self) -> int:
+        """How many final states are unembedded together: four float32 copies of their logits."""
+        fits = int(self.memory_gb * 1e9 / 2 / (16 * self.anatomy.d_vocab))
+        return max(1, min(READS, fits))
 
     def _in_order(self, found: Sequence[Mapping[str, Tensor]]) -> dict[str, np.ndarray]:
         """Readings of all groups side by side, examples in the order in which they were given."""
@@ -208,6 +211,60 @@ class Sweep:
                     "--dtype float32 or bfloat16"
                 )
         return joined
+
+
+class Pending:
+    """Final states that wait to be unembedded together, and the readings of those that were.
+
+    kept: for each group, name → [interventions, examples].
+    """
+
+    def __init__(self, sweep: Sweep, interventions: int) -> None:
+        self.sweep, self.interventions = sweep, interventions
+        self.most = sweep.reads_at_once()
+        self.kept: list[dict[str, Tensor]] = [{} for _ in sweep.groups]
+        self._waiting: list[tuple[int, Sequence[int], Tensor]] = []
+
+    def add(self, at: int, members: Sequence[int], states: Tensor) -> None:
+        """Take final states [members, units, reads, d_model] of group `at`."""
+        each = max(1, self.most // states[0, ..., 0].numel())
+        for first in range(0, len(members), each):
+            some = states[first : first + each]
+            held = sum(waiting[..., 0].numel() for _, _, waiting in self._waiting)
+            if self._waiting and held + some[..., 0].numel() > self.most:
+                self.flush()
+            self._waiting.append((at, members[first : first + each], some))
+
+    def flush(self) -> None:
+        """Unembed what waits, in one matrix product, and read it."""
+        import torch
+
+        if not self._waiting:
+            return
+        sweep = self.sweep
+        # One group alone keeps its shape, so that a sham meets the very product of the baseline.
+        parts = [states.flatten(0, -2) for _, _, states in self._waiting]
+        alone = len(parts) == 1 and parts[0].shape[0] == self._waiting[0][2][0, ..., 0].numel()
+        joined = self._waiting[0][2][0] if alone else torch.cat(parts)
+        logits, log_p = log_probabilities(sweep.anatomy, joined, "an intervened run")
+        first = 0
+        for at, members, states in self._waiting:
+            shape = states.shape[:-1]
+            rows = slice(first, first + shape.numel())
+            first += shape.numel()
+            values = read(
+                logits.flatten(0, -2)[rows].unflatten(0, shape),
+                log_p.flatten(0, -2)[rows].unflatten(0, shape),
+                sweep.groups[at],
+                sweep.clean_log_p(at),
+                full_target=sweep.full_target,
+            )
+            for name, value in values.items():
+                if name not in self.kept[at]:
+                    whole = torch.empty(self.interventions, value.shape[1], dtype=value.dtype)
+                    self.kept[at][name] = whole
+                self.kept[at][name][list(members)] = value
+        self._waiting = []
 
 
 def bytes_per_row(anatomy: Anatomy, group: Group) -> int:

@@ -41,7 +41,8 @@ class Block:
     """One transformer block. attn_out, mlp_out: the modules whose outputs the block adds.
 
     attn_out and mlp_out are None together where the residual parts could not be shown to add up;
-    down, the matrix that reads `mlp.hook_post`, is None in a mixture of experts.
+    down, the matrix that reads `mlp.hook_post`, is None in a mixture of experts; mlp, the module
+    that holds the whole MLP, is None where its matrices lie in the block itself.
     """
 
     module: Module
@@ -50,6 +51,7 @@ class Block:
     attn_out: Module | None
     mlp_out: Module | None
     down: Module | None
+    mlp: Module | None
 
 
 def find_blocks(network: Any, count: int, parts: Parts, calls: Calls) -> list[Module]:
@@ -137,7 +139,10 @@ def find_parts(network: Any, layer: int, block: Module, parts: Parts, calls: Cal
     # In a mixture of experts the last matrix is the router's, which writes something else.
     if down is not None and down is not mlp_out and not _gives(rest[-1], down, calls):
         down = None
-    return Block(block, attention, out_proj, attn_out, mlp_out, down)
+    shape = calls.read(block).shape
+    whole = len(rest) == 1 and calls.read(rest[0]).shape == calls.wrote(rest[0]).shape == shape
+    mlp = rest[0] if whole else None
+    return Block(block, attention, out_proj, attn_out, mlp_out, down, mlp)
 
 
 def _chosen(module: Module | None) -> list[Module]:

@@ -20,9 +20,11 @@ from whence.errors import BadInput
 from whence.models.intervene import Edit, intervening
 from whence.models.sites import Site
 from whence.models.trace import device_of_ids, first_tensor, given
+from whence.models.unembed import NOISE
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from torch.nn import Module
 
     from whence.models.anatomy import Anatomy
 
@@ -40,6 +42,7 @@ class Replay:
         self.anatomy = anatomy
         self.block_tokens = 0
         self._calls: dict[tuple[int, int], list[Call]] = {}
+        self._narrows: dict[int, bool] = {}
 
     def enter(self, input_ids: Tensor) -> Tensor:
         """What enters block 0 for unpadded ids [batch, pos] → [batch, pos, d_model]."""
@@ -53,24 +56,61 @@ class Replay:
         start: int,
         stop: int | None = None,
         edits: Mapping[str | Site, Edit] | None = None,
+        needed_from: int = 0,
     ) -> Tensor:
         """Run blocks start … stop − 1 on `hidden` [batch, pos, d_model], edits in force.
 
-        stop: the number of layers if None. Returns what leaves the last of them.
+        stop: the number of layers if None. needed_from: position before which the output of the
+        last of them is not needed, and may be anything: its MLP is run on the others alone.
+        Returns what leaves the last of them.
         """
         calls = self._calls_for(hidden)
         layers = range(start, self.anatomy.n_layers if stop is None else stop)
         self.block_tokens += len(layers) * hidden.shape[0] * hidden.shape[1]
         with intervening(self.anatomy, edits or {}):
-            for layer in layers:
-                args, kwargs = calls[layer]
-                block = self.anatomy.blocks[layer].module
-                if args:
-                    output = block(hidden, *args[1:], **kwargs)
-                else:
-                    output = block(**{**kwargs, "hidden_states": hidden})
-                hidden = first_tensor(output)
+            for layer in layers[:-1]:
+                hidden = self._block(layer, hidden, calls[layer])
+        if layers:
+            last, wanted = self.anatomy.blocks[layers[-1]], edits or {}
+            inside = any(_within_mlp(site, layers[-1]) for site in wanted)
+            narrow = needed_from > 0 and not inside and self._may_narrow(layers[-1])
+            # The narrowing hooks come first, so that edits see all positions again.
+            with (
+                _narrowed(last.mlp if narrow else None, needed_from),
+                intervening(self.anatomy, wanted),
+            ):
+                hidden = self._block(layers[-1], hidden, calls[layers[-1]])
         return hidden
+
+    def _block(self, layer: int, hidden: Tensor, call: Call) -> Tensor:
+        args, kwargs = call
+        block = self.anatomy.blocks[layer].module
+        if args:
+            output = block(hidden, *args[1:], **kwargs)
+        else:
+            output = block(**{**kwargs, "hidden_states": hidden})
+        written: Tensor = first_tensor(output)
+        return written
+
+    def _may_narrow(self, layer: int) -> bool:
+        """Whether the MLP of a layer treats every token by itself, tried once on random numbers."""
+        import torch
+
+        mlp = self.anatomy.blocks[layer].mlp
+        if mlp is None:
+            return False
+        if layer not in self._narrows:
+            weight = self.anatomy.embed.weight
+            random = torch.Generator().manual_seed(2)
+            hidden = torch.randn((2, 5, self.anatomy.d_model), generator=random).to(weight)
+            call = self._calls_for(hidden)[layer]
+            whole = self._block(layer, hidden, call)
+            with _narrowed(mlp, 3):
+                part = self._block(layer, hidden, call)
+            noise = NOISE.get(str(weight.dtype).removeprefix("torch."), 1e-4)
+            off = (part - whole)[:, 3:].abs().max()
+            self._narrows[layer] = bool(off <= noise * whole.abs().max())
+        return self._narrows[layer]
 
     def _calls_for(self, hidden: Tensor) -> list[Call]:
         import torch
@@ -134,6 +174,47 @@ def _without_hidden(call: Call) -> Call:
     if args:
         return (None, *args[1:]), kwargs
     return args, {name: value for name, value in kwargs.items() if name != "hidden_states"}
+
+
+def _within_mlp(site: str | Site, layer: int) -> bool:
+    """Whether an edit looks into the MLP of a layer."""
+    name = site if isinstance(site, str) else site.name
+    return name in (f"blocks.{layer}.mlp.hook_post", f"blocks.{layer}.hook_mlp_out")
+
+
+@contextmanager
+def _narrowed(mlp: Module | None, first: int) -> Iterator[None]:
+    """Let `mlp` see positions from `first` on only, and give zeros for those before."""
+    import torch
+
+    if mlp is None:
+        yield
+        return
+    shape: list[int] = []
+
+    def cut(value: Any) -> Any:
+        whole = isinstance(value, torch.Tensor) and list(value.shape[:2]) == shape
+        return value[:, first:].contiguous() if whole else value
+
+    def narrow(_module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        shape[:] = given(args, kwargs).shape[:2]
+        return tuple(map(cut, args)), {name: cut(value) for name, value in kwargs.items()}
+
+    def widen(_module: Any, _args: Any, output: Any) -> Any:
+        value = first_tensor(output)
+        wide = value.new_zeros((*shape, value.shape[-1]))
+        wide[:, first:] = value
+        return (wide, *output[1:]) if isinstance(output, tuple) else wide
+
+    handles = [
+        mlp.register_forward_pre_hook(narrow, with_kwargs=True),
+        mlp.register_forward_hook(widen),
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 @contextmanager
