@@ -50,6 +50,12 @@ def test_a_huge_head_leaves_the_others_their_colour_and_the_caption_says_so():
     drawn = made(facts=measured.sweep(20, 20, {(3, 3): 8.0, **{(5, n): 0.9 for n in range(12)}}))
     assert drawn.limit == pytest.approx(2.0, abs=0.1)
     assert "full at ±2; the largest change is 8" in drawn.caption
+    assert "so the head carried it" in drawn.caption
+
+
+def test_a_patch_takes_nothing_out():
+    table = impact_of(measured.sweep(1, 3, {}))
+    assert "carried" not in make_heatmap({"a": table}, patched=True).caption
 
 
 def test_seeds_are_averaged_and_no_head_is_no_heatmap():

@@ -61,6 +61,14 @@ def test_a_sweep_writes_heads_examples_summary_and_heatmap(tmp_path: Path):
     assert tables.layer_impact is tables.pair_impact is tables.subset_impact is None
 
 
+def test_a_corpus_is_named_so_that_it_is_found_from_anywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    tables = write(tmp_path / "out", SWEEP, corpus={"id": "facts", "path": "facts.jsonl"})
+    assert tables.summary["corpus"] == {"id": "facts", "path": str(tmp_path / "facts.jsonl")}
+
+
 def test_only_tables_with_rows_are_left(tmp_path: Path):
     write(tmp_path, SWEEP)
     patch = measured.Truth({measured.layer(0): 0.5}, source=1.0)

@@ -44,13 +44,13 @@ class Heatmap:
         return figure(heatmap(self.cells, self.limit), alt_text=self.alt_text, caption=self.caption)
 
 
-def make_heatmap(conditions: Mapping[str, pa.Table]) -> Heatmap | None:
+def make_heatmap(conditions: Mapping[str, pa.Table], *, patched: bool = False) -> Heatmap | None:
     """One heatmap of the head_impact tables of all conditions; None where no head was measured.
 
     Shows delta_logit_diff under the first scale, seeds averaged. The colour scale is symmetric
     around 0 and the same for all conditions: full at the 99th percentile of |delta| or a quarter of
     the largest, whichever is larger; at the largest itself where that is less than twice as large
-    or there are under a hundred cells.
+    or there are under a hundred cells. patched: whether heads were patched, and not ablated.
     """
     parts = [_cells(name, table) for name, table in conditions.items()]
     cells = pd.concat(parts, ignore_index=True)
@@ -70,11 +70,13 @@ def make_heatmap(conditions: Mapping[str, pa.Table]) -> Heatmap | None:
         )
     where = " One colour scale for all conditions." if len(conditions) > 1 else ""
     sure = int(cells["sure"].sum())
-    caption = (
-        "Change of the logit difference when a head is taken out. Blue: it rises, so the head held "
-        "the behaviour back; orange: it falls, so the head carried it. A dot: q < "
-        f"{SURE}.{where}{beyond}"
+    told = (
+        "Change of the logit difference when a head is patched. Blue: it rises; orange: it falls."
+        if patched
+        else "Change of the logit difference when a head is ablated. Blue: it rises, so the head "
+        "held the answer back; orange: it falls, so the head carried it."
     )
+    caption = f"{told} A dot: q < {SURE}.{where}{beyond}"
     top = cells.loc[cells["delta"].abs().idxmax()]
     alt_text = (
         f"Heatmap of layers and heads, {len(conditions)} "
@@ -90,7 +92,7 @@ def write_heatmap(folder: Path, drawn: Heatmap, *, title: str) -> list[Path]:
     image, page = folder / "impact_heatmap.png", folder / "impact_heatmap.html"
     with whole_file(image) as temporary:
         temporary.write_bytes(png(heatmap(drawn.cells, drawn.limit)))
-    lead = "Every head at its layer, taken out by itself."
+    lead = "Every head at its layer, changed by itself."
     render_page(title, [Section("Heads", lead, drawn.figure())], page)
     return [image, page]
 

@@ -97,7 +97,7 @@ def write_condition(
         run_id=run_id,
         condition=condition,
         model=model,
-        corpus=corpus or {},
+        corpus=_found_from_anywhere(corpus or {}),
         battery=battery,
         metrics=names,
         baseline=result.baseline,
@@ -200,6 +200,13 @@ def _over_seeds(per_example: pa.Table, told: Mapping[str, Any]) -> Impact:
     )
 
 
+def _found_from_anywhere(corpus: Mapping[str, Any]) -> dict[str, Any]:
+    # A replay reads the same file from another folder, and must say the same.
+    return {
+        key: str(Path(value).resolve()) if key == "path" else value for key, value in corpus.items()
+    }
+
+
 def _draw(folder: Path, conditions: Mapping[str, Tables], *, title: str) -> None:
     heads = {
         name: tables.joint.heads
@@ -209,6 +216,7 @@ def _draw(folder: Path, conditions: Mapping[str, Tables], *, title: str) -> None
     if heads:
         from whence.heads.heatmap import make_heatmap, write_heatmap
 
-        drawn = make_heatmap(heads)
+        patched = any("patch_direction" in t.summary["battery"] for t in conditions.values())
+        drawn = make_heatmap(heads, patched=patched)
         if drawn is not None:
             write_heatmap(folder / "artifacts", drawn, title=title)

@@ -63,7 +63,8 @@ def _what_was_found(
     if layers:
         found.append(sections.layers_section(layers, told))
     if heads:
-        drawn = make_heatmap(heads)
+        patched = any("patch_direction" in own["battery"] for own in told.values())
+        drawn = make_heatmap(heads, patched=patched)
         found.append(sections.heads_section(told, drawn.figure() if drawn else None))
     return found
 
