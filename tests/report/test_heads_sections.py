@@ -208,7 +208,7 @@ def test_strongest_heads_as_a_picture_and_a_table():
         "percentile_in_layer": None, "others_in_layer": None
     }  # fmt: skip
     bare = page(heads_section({"all": a_summary(strongest=[no_layer])}, None))
-    assert bare.table_after("The strongest heads")[1] == ["0:2", "+0.500", "–", "–", "–", "–"]
+    assert bare.table_after("The strongest heads")[1] == ["0:2", "+0.500", "–", "–"]
 
 
 def test_layers_with_their_shams():

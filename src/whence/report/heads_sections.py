@@ -47,7 +47,9 @@ def heads_section(told: Told, heatmap: Markup | None) -> Section:
             metric = logits(*(row["delta_logit_diff"] for row in top))
             rows = [row | {"sure": sure(row)} for row in top]
             plot = _strongest(tag if len(told) > 1 else "", rows, metric)
-            parts.append({"tag": tag, "plot": plot, "rows": rows, "metric": metric})
+            ranked = any(row["percentile_in_layer"] is not None for row in rows)
+            part = {"tag": tag, "plot": plot, "rows": rows, "metric": metric, "ranked": ranked}
+            parts.append(part)
     first = next(iter(told.values()))
     return Section(
         "Heads",
@@ -110,6 +112,7 @@ def pairs_section(told: Told) -> Section:
                 for row in own["pairs"][: 2 * SHOWN]
             ],
             "metric": logits(*(row["delta_logit_diff"] for row in own["pairs"])),
+            "ranked": any(row["percentile_of_random"] is not None for row in own["pairs"]),
         }
         for tag, own in told.items()
         if own.get("pairs")
@@ -129,6 +132,7 @@ def sets_section(told: Told) -> Section:
             "tag": tag,
             "rows": [row | {"sure": sure(row)} for row in own["subsets"]],
             "metric": logits(*(row["delta_logit_diff"] for row in own["subsets"])),
+            "ranked": any(row["random_sets"] is not None for row in own["subsets"]),
         }
         for tag, own in told.items()
         if own.get("subsets")
