@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
 import pytest
-from conftest import Page
 
 from whence.report.heads_charts import heatmap, layer_curve, png, strongest
 from whence.report.heads_headline import act, headline, logits
@@ -20,6 +20,7 @@ from whence.report.heads_sections import (
     pairs_section,
     sets_section,
 )
+from whence.report.page import Section
 
 SCRIPT = "<script>alert('x')</script>"
 
@@ -179,22 +180,28 @@ def test_what_was_done_is_named(battery: dict[str, Any], said: str):
     assert act(battery) == said
 
 
-def test_small_numbers_keep_their_digits():
+def test_small_numbers_keep_their_digits(page: Callable[[Section], Any]):
     assert logits(0.00123, -0.0002).difference(0.00123) == "+0.00123"
     assert logits(12.0, [None, 3.0]).difference(12) == "+12.000"
     assert logits().difference(0.0) == "0.000"
 
 
-def page(*sections: Any) -> Page:
-    html = "".join(str(section.html) for section in sections)
-    assert SCRIPT not in html
-    assert not re.search(r'\s(style|id|onclick|href)="', html)
-    parsed = Page(html)
-    assert not parsed.unbalanced
-    return parsed
+@pytest.fixture
+def page(read_page: type[Any]) -> Callable[[Section], Any]:
+    """Reads a section back, sure that nothing in it is anything but text."""
+
+    def read(section: Section) -> Any:
+        html = str(section.html)
+        assert SCRIPT not in html
+        assert not re.search(r'\s(style|id|onclick|href)="', html)
+        parsed = read_page(html)
+        assert not parsed.unbalanced
+        return parsed
+
+    return read
 
 
-def test_strongest_heads_as_a_picture_and_a_table():
+def test_strongest_heads_as_a_picture_and_a_table(page: Callable[[Section], Any]):
     told = {"all": a_summary()}
     shown = page(heads_section(told, None))
     rows = shown.table_after("The strongest heads")
@@ -211,7 +218,7 @@ def test_strongest_heads_as_a_picture_and_a_table():
     assert bare.table_after("The strongest heads")[1] == ["0:2", "+0.500", "–", "–"]
 
 
-def test_layers_with_their_shams():
+def test_layers_with_their_shams(page: Callable[[Section], Any]):
     told = patched()
     shown = page(layers_section({"all": curve(told)}, {"all": told}))
     rows = shown.table_after("Patched layers. The largest change of 3 shams is 0.")
@@ -238,7 +245,7 @@ def test_a_single_window_is_a_curve_as_well():
     assert png(layer_curve(rows)).startswith(b"\x89PNG")
 
 
-def test_pairs_and_sets_in_tables():
+def test_pairs_and_sets_in_tables(page: Callable[[Section], Any]):
     told = {"all": a_summary(pairs=[a_pair(-0.97), a_pair(None)])}
     rows = page(pairs_section(told)).table_after("Pairs, largest synergy first")
     assert rows[1][0] == "0:2 + 5:1"
@@ -252,7 +259,7 @@ def test_pairs_and_sets_in_tables():
     assert rows[2][5:] == ["–", "–"]
 
 
-def test_agreement_lists_what_holds_and_how_alike_conditions_rank():
+def test_agreement_lists_what_holds_and_how_alike_conditions_rank(page: Callable[[Section], Any]):
     own = {"facts": an_effect(0.4), SCRIPT: an_effect(0.9)}
     across = {
         "conditions": list(own),
@@ -276,7 +283,7 @@ def test_agreement_lists_what_holds_and_how_alike_conditions_rank():
     assert "No head or layer was measured" in alone.all("p")[0].text
 
 
-def test_the_undisturbed_run_and_how_prompts_were_read():
+def test_the_undisturbed_run_and_how_prompts_were_read(page: Callable[[Section], Any]):
     shown = page(baseline_section({"all": a_summary()}))
     row = shown.table_after("The undisturbed run")[1]
     assert row == ["40", "44", "3", "1.234 [+1.000, +1.400]", "50.0 %", "75.0 % [60.0, 90.0]"]
@@ -287,12 +294,12 @@ def test_the_undisturbed_run_and_how_prompts_were_read():
     assert bare.table_after("The undisturbed run")[1][4:] == ["–", "–", "–"]
 
 
-def test_the_masthead_is_escaped_and_links_its_sections():
+def test_the_masthead_is_escaped_and_links_its_sections(read_page: type[Any]):
     told = {"all": a_summary(subsets=[a_set(None, None)])}
     section = sets_section(told)
     head = masthead(SCRIPT, headline(told, None), [section])
     assert SCRIPT not in head
-    parsed = Page(str(head))
+    parsed = read_page(str(head))
     assert parsed.all("a")[0].attributes["href"] == "#sets-of-heads"
     assert not parsed.unbalanced
 
