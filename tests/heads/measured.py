@@ -31,6 +31,18 @@ SCHEMA = pa.schema(
 WHOLE_TARGET = ("clean_seq_logprob", "seq_logprob", "seq_kl_mean")
 
 
+MODEL = {"name": "m", "n_layers": 3, "n_heads": 4}
+
+
+@dataclass
+class Result:
+    """What the engine returns of a condition, as far as it is written."""
+
+    per_example: pa.Table
+    baseline: dict[str, Any] = field(default_factory=lambda: {"clean": {"logit_diff": 1.5}})
+    notes: dict[str, Any] = field(default_factory=dict)
+
+
 def head(layer: int, number: int, kind: str = "head", scale: float | None = 0.0) -> Intervention:
     name = f"{layer}:{number}"
     return Intervention(kind, name, name, layer, number, scale)

@@ -10,7 +10,6 @@ import measured
 import pyarrow.parquet as pq
 import pytest
 from scipy import stats
-from test_outputs import MODEL, Result
 
 from whence.heads.cross_condition import HEAD_MATRIX_COLUMNS, LAYER_MATRIX_COLUMNS, invariants
 from whence.heads.outputs import Tables, write_condition, write_cross_condition
@@ -19,11 +18,11 @@ from whence.heads.outputs import Tables, write_condition, write_cross_condition
 def write(folder: Path, tag: str, truth: measured.Truth, **battery: Any) -> Tables:
     return write_condition(
         folder / "conditions" / tag,
-        Result(truth.table()),
+        measured.Result(truth.table()),
         run_id="run",
         condition=tag,
         battery={"type": "heads_zero", **battery},
-        model=MODEL,
+        model=measured.MODEL,
         metrics=["kl_div"],
     )
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import measured
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -17,19 +15,12 @@ from whence.errors import BadInput
 from whence.heads.effects import Intervention
 from whence.heads.outputs import Tables, read_condition, write_condition, write_report
 
-MODEL = {"name": "m", "n_layers": 3, "n_heads": 4}
-
-
-@dataclass
-class Result:
-    per_example: pa.Table
-    baseline: dict[str, Any] = field(default_factory=lambda: {"clean": {"logit_diff": 1.5}})
-    notes: dict[str, Any] = field(default_factory=dict)
-
 
 def write(folder: Path, truth: measured.Truth, **changes: Any) -> Tables:
     settings = {"run_id": "r1", "condition": None, "battery": {"type": "heads_zero"}}
-    return write_condition(folder, Result(truth.table()), **(settings | {"model": MODEL} | changes))
+    return write_condition(
+        folder, measured.Result(truth.table()), **(settings | {"model": measured.MODEL} | changes)
+    )
 
 
 def files(folder: Path) -> set[str]:
@@ -114,9 +105,11 @@ def test_the_same_rows_give_the_same_bytes(tmp_path: Path):
 def test_what_is_wrong_is_said_in_a_line(tmp_path: Path):
     with pytest.raises(BadInput, match="seq_p_drop reads the whole target"):
         write(tmp_path, SWEEP, metrics=["seq_p_drop"])
-    empty = Result(SWEEP.table().slice(0, 0))
+    empty = measured.Result(SWEEP.table().slice(0, 0))
     with pytest.raises(BadInput, match="r1: nothing was measured"):
-        write_condition(tmp_path, empty, run_id="r1", condition=None, battery={}, model=MODEL)
+        write_condition(
+            tmp_path, empty, run_id="r1", condition=None, battery={}, model=measured.MODEL
+        )
     with pytest.raises(BadInput, match=r"no metrics/summary\.json"):
         read_condition(tmp_path / "elsewhere")
     (tmp_path / "metrics").mkdir(exist_ok=True)

@@ -7,7 +7,6 @@ from typing import Any
 
 import measured
 import pytest
-from test_outputs import MODEL, Result
 
 from whence.heads.outputs import Tables, write_condition, write_report
 
@@ -15,11 +14,11 @@ from whence.heads.outputs import Tables, write_condition, write_report
 def tables(folder: Path, truth: measured.Truth, tag: str | None = None, **battery: Any) -> Tables:
     return write_condition(
         folder,
-        Result(truth.table()),
+        measured.Result(truth.table()),
         run_id="r1",
         condition=tag,
         battery={"type": "heads_zero", **battery},
-        model=MODEL,
+        model=measured.MODEL,
     )
 
 
