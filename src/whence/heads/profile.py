@@ -7,12 +7,22 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from whence.runs.record import Record, end
 
 if TYPE_CHECKING:
-    from whence.heads.conditions import Subject
+    from whence.models.anatomy import Anatomy
+    from whence.models.load import Loaded
+
+
+class Subject(Protocol):
+    """Whatever holds the model that is measured."""
+
+    @property
+    def loaded(self) -> Loaded: ...
+    @property
+    def anatomy(self) -> Anatomy: ...
 
 
 COSTS = ("block_tokens", "tokens")

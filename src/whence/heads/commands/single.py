@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -15,6 +15,7 @@ from whence.errors import BadInput
 from whence.heads.corpora import Fields, read_corpus, read_split, split_beside
 from whence.heads.reading import Reading
 from whence.runs.config import OutputConfig, not_identity, resolved
+from whence.runs.jsonfile import write_json
 
 if TYPE_CHECKING:
     from whence.heads.battery import Battery
@@ -158,23 +159,30 @@ class Bench:
 def measure(
     config: HeadsConfig, bench: Bench, battery: Battery, run: Run, *, label: str
 ) -> ConditionResult:
-    """Run `battery` and write tables, summary, heatmap and report into `run.folder`."""
+    """Run `battery` and write tables, summary, heatmap, report and costs into `run.folder`."""
     from whence.heads.metrics import requested
     from whence.heads.outputs import write_condition, write_report
+    from whence.heads.profile import COSTS, Profile
 
     metrics = requested(config.metrics, full_target=config.metric_span == "full_target")
-    result = bench.run(config, battery, run, label)
-    tables = write_condition(
-        run.folder,
-        result,
-        run_id=run_id(label, config),
-        condition=None,
-        battery=battery.model_dump(mode="json"),
-        model=model_line(config.model, bench.loaded, bench.anatomy),
-        metrics=metrics,
-        corpus={"path": str(config.corpus), "part": config.part},
-    )
-    write_report(run.folder, {"": tables})
+    profile = Profile(bench)
+    with profile.phase("interventions"):
+        result = bench.run(config, battery, run, label)
+    with profile.phase("tables"):
+        # What an attempt cost is no part of what it found.
+        notes = {name: note for name, note in result.notes.items() if name not in COSTS}
+        tables = write_condition(
+            run.folder,
+            replace(result, notes=notes),
+            run_id=run_id(label, config),
+            condition=None,
+            battery=resolved(battery),
+            model=model_line(config.model, bench.loaded, bench.anatomy),
+            metrics=metrics,
+            corpus={"path": str(config.corpus.absolute()), "part": config.part},
+        )
+        write_report(run.folder, {"": tables})
+    write_json(run.folder / "profile.json", profile.summary(result.notes))
     return result
 
 
