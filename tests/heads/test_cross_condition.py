@@ -126,6 +126,17 @@ def test_a_head_that_one_condition_lacks_is_not_tested(tmp_path: Path):
     assert invariants(conditions)["heads"] == []
 
 
+def test_a_patch_is_not_compared_with_an_ablation(tmp_path: Path):
+    truth = measured.sweep(1, 4, {(0, 1): 1.0})
+    conditions = {
+        "a": write(tmp_path, "a", truth),
+        "b": write(tmp_path, "b", truth, positions="last_token"),
+        "c": write(tmp_path, "c", truth, positions="all", method="zero", scales=[0]),
+    }
+    assert invariants(conditions)["tested"] == 0
+    assert invariants({tag: conditions[tag] for tag in "ac"})["tested"] == 4
+
+
 def test_one_condition_alone_is_written_as_well(tmp_path: Path):
     one = {"a": write(tmp_path, "a", measured.sweep(1, 3, {}))}
     folder = write_cross_condition(tmp_path, one, run_id="run")

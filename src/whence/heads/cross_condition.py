@@ -153,8 +153,13 @@ Found = dict[tuple[Any, ...], dict[str, dict[str, Any]]]
 
 
 def _common(conditions: Mapping[str, Condition], which: str, keys: Sequence[str]) -> Found:
-    """Key → condition → its row of the joint table, for the keys that every condition has."""
+    """Key → condition → its row of the joint table, for the keys that every condition has.
+
+    None where conditions did different things to their heads: a patch is no ablation.
+    """
     by_condition = {}
+    if which == "heads" and len({_done_to_heads(own.summary) for own in conditions.values()}) > 1:
+        return {}
     for tag, condition in conditions.items():
         own = getattr(condition.joint, which)
         if own is None:
@@ -170,6 +175,13 @@ def _common(conditions: Mapping[str, Condition], which: str, keys: Sequence[str]
     first, *others = by_condition.values()
     shared = [key for key in first if all(key in other for other in others)]
     return {key: {tag: rows[key] for tag, rows in by_condition.items()} for key in shared}
+
+
+def _done_to_heads(told: Mapping[str, Any]) -> tuple[str, ...]:
+    battery = told["battery"]
+    scale = battery.get("scale", next(iter(battery.get("scales") or [0.0])))
+    keys = (("patch_direction", ""), ("method", "zero"), ("positions", "all"))
+    return (*(str(battery.get(key, default)) for key, default in keys), str(float(scale)))
 
 
 def _alike(found: Found) -> list[tuple[tuple[Any, ...], dict[str, Any]]]:

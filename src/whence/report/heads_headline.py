@@ -51,7 +51,7 @@ def headline(told: Told, across: Mapping[str, Any] | None) -> Headline:
     if kind == "heads" and across and across["heads"]:
         return _everywhere(told, across)
     if kind == "heads":
-        return _head(first, where, len(told))
+        return _head(first, where, len(told) if across and across["tested"] else 1)
     return {"pairs": _pair, "subsets": _set, "layers": _layer}[kind](first, where)
 
 
