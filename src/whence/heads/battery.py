@@ -94,7 +94,7 @@ class _Battery(Config):
 
     positions: Positions = Field(default=Positions("all"), description="Tokens that are changed.")
     batch_size: int | None = Field(default=None, ge=1, description="Prompts in a batch.")
-    max_seq_len: int | None = Field(default=None, ge=1, description="Tokens a prompt may have.")
+    max_seq_len: int | None = Field(default=None, ge=2, description="Tokens a prompt may have.")
     metrics: tuple[str, ...] | None = Field(default=None, description="Metrics to write.")
     verify_slice: VerifySlice | None = Field(default=None, description="Check on another device.")
 

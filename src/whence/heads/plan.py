@@ -66,7 +66,7 @@ class _Keys(Config):
     metrics: tuple[str, ...] | None = None
     metric_span: MetricSpan | None = None
     batch_size: int | None = Field(default=None, ge=1)
-    max_seq_len: int | None = Field(default=None, ge=1)
+    max_seq_len: int | None = Field(default=None, ge=2)
     prepend_bos: PrependBos | None = None
     memory_gb: float | None = Field(default=None, gt=0)
     subsample: int | None = Field(default=None, ge=1)
