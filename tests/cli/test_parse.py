@@ -124,6 +124,40 @@ def test_required_settings_are_named_as_flags() -> None:
     assert error() == "--output-dir is required; --manifest is required"
 
 
+class ReportsConfig(OutputConfig):
+    files: tuple[Path, ...] = Field(min_length=2, description="Reports.")
+    match_on: list[str] = Field(default=[], description="Columns.")
+
+
+def reports(*words: str) -> ReportsConfig:
+    usage = Usage("heads toy", "Toy.", "whence heads toy a b", "files")
+    return parse(ReportsConfig, words, usage)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["a", "b", "c", "--output-dir", "o"],
+        ["--output-dir", "o", "a", "b", "c"],
+        ["a", "b", "c", "--match-on", "x", "y", "--output-dir", "o"],
+    ],
+)
+def test_several_words_may_stand_without_a_flag(words: list[str]) -> None:
+    found = reports(*words)
+    assert found.files == (Path("a"), Path("b"), Path("c"))
+    assert found.match_on == ["x", "y"] * ("x" in words)
+
+
+def test_too_few_words_without_a_flag_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(BadInput, match="FILES is required"):
+        reports("--output-dir", "o")
+    with pytest.raises(BadInput, match=r"FILES: .* at least 2 items .* got \['a'\]"):
+        reports("a", "--output-dir", "o")
+    with pytest.raises(SystemExit):
+        reports("--help")
+    assert "FILES" in capsys.readouterr().out
+
+
 def write(path: Path, text: str) -> str:
     path.write_text(text)
     return str(path)

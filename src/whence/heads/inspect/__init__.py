@@ -1,0 +1,1 @@
+"""Where chosen heads look, before and after others are ablated."""
