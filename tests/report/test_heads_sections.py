@@ -144,6 +144,8 @@ def test_layers_are_told_by_their_largest_step_and_parts_by_their_size():
         "80 % of what separates the two prompts"
     )
     assert ("Sham", "0", "largest change") in answer.facts
+    nothing = [row | {"recovered": -1.5} for row in patched()["layers"]]
+    assert "separates" not in headline({"all": patched(layers=nothing)}, None).sentence
     part = headline({"all": patched(battery=PATCH | {"granularity": "mlp_out"})}, None)
     assert part.sentence.startswith("Patching layer 5 lowers the logit difference most, by 2.400")
 

@@ -65,7 +65,11 @@ def _what_was_found(
     if heads:
         patched = any("patch_direction" in own["battery"] for own in told.values())
         drawn = make_heatmap(heads, patched=patched)
-        found.append(sections.heads_section(told, drawn.figure() if drawn else None))
+        section = sections.heads_section(told, drawn.figure() if drawn else None)
+        # What the first condition was made for stands first; single heads go with pairs.
+        first = next(iter(told.values()))
+        alone = not any(key in first for key in ("pairs", "subsets", "layers"))
+        found.insert(0 if alone else len(found), section)
     return found
 
 
@@ -80,6 +84,10 @@ def _rerun(folder: Path, told: Mapping[str, Any]) -> dict[str, Any]:
         "config": dict(record.config),
         "seeds": list(record.seeds),
         "model": told["model"],
-        "inputs": dict(record.inputs),
+        "inputs": {
+            name: f"{made['path']}, sha256 {made['sha256'][:12]}…"
+            for name, made in record.inputs.items()
+            if "sha256" in made
+        },
         "versions": dict(record.versions),
     }

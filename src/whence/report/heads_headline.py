@@ -240,7 +240,10 @@ def _set(told: Mapping[str, Any], where: str) -> Headline:
 
 def _share(row: Mapping[str, Any]) -> str:
     share = row["recovered"]
-    return "" if share is None else f", {100 * share:.0f} % of what separates the two prompts"
+    # Far outside, the two prompts hardly differ, and a share of nothing says nothing.
+    if share is None or not 0 <= share <= 1.2:
+        return ""
+    return f", {100 * share:.0f} % of what separates the two prompts"
 
 
 def _rank(percentile: float) -> str:
