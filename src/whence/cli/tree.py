@@ -136,6 +136,21 @@ COMMANDS = {
         example="whence heads sweep --model tiny --corpus runs/probes/corpora/facts.jsonl "
         "--output-dir runs/facts-heads",
     ),
+    "heads run": Command(
+        config="whence.heads.run:RunConfig",
+        run="whence.heads.run:run_plan",
+        summary="Run a battery on one corpus or several, as a configuration file says.",
+        example="whence heads run examples/heads/conditions.json --corpora runs/probes/corpora "
+        "--model tiny --output-dir runs/conditions",
+        positional="plan",
+    ),
+    "heads rebuild": Command(
+        config="whence.heads.rebuild:RebuildConfig",
+        run="whence.heads.rebuild:rebuild",
+        summary="Put runs made one by one together, as conditions of one.",
+        example="whence heads rebuild runs/facts runs/negation --output-dir runs/together",
+        positional="runs",
+    ),
     "heads pairs": Command(
         config="whence.heads.commands.pairs:PairsConfig",
         run="whence.heads.commands.pairs:pairs",

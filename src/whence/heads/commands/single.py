@@ -192,7 +192,6 @@ def model_line(name: str, loaded: Loaded, anatomy: Anatomy) -> dict[str, Any]:
         "name": name,
         "revision": loaded.revision,
         "dtype": str(loaded.dtype).removeprefix("torch."),
-        "device": str(loaded.device),
         "n_layers": anatomy.n_layers,
         "n_heads": anatomy.n_heads,
         "n_kv_heads": anatomy.n_kv_heads,
