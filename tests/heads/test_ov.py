@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 
 from whence.errors import BadInput
 from whence.heads.corpora import read_corpus
-from whence.heads.ov.output import Outputs
+from whence.heads.ov.output import Outputs, norm_after_attention
 from whence.heads.ov.reads import LastTokens, read_last_tokens
 from whence.heads.ov.report import OvConfig, OvResult, ov
 from whence.heads.ov.tokens import token_text, vocabulary_hash
@@ -98,6 +98,13 @@ def test_heads_add_up_to_what_attention_adds_to_the_logits(
         expected = reached @ (unembedding[row.target[0]] - unembedding[row.foil[0]])
         assert total[at] == pytest.approx(float(expected), abs=2e-4, rel=1e-3)
     assert np.abs(total).max() > 0.01
+
+
+@pytest.mark.parametrize("name", zoo.ARCHITECTURES)
+def test_norms_after_attention_are_known(name: str) -> None:
+    anatomy = find_anatomy(zoo.make(name))
+    found = norm_after_attention(anatomy, LAYER)
+    assert (found is not None) == (name in ("gemma2", "gemma3", "olmo2"))
 
 
 @pytest.mark.parametrize("name", ["gpt2", "llama", "olmo2"])

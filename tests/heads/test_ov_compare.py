@@ -155,3 +155,22 @@ def test_what_is_no_report_is_named(reports: dict[str, Path], tmp_path: Path) ->
     config = OvCompareConfig(files=(reports["gpt2"], tmp_path / "alone"), output_dir=tmp_path / "p")
     with pytest.raises(BadInput, match="its vectors are not beside it"):
         ov_compare(config)
+
+
+def test_conditions_of_the_earlier_lab(shared_data: Path, probe_gpt2: Path, tmp_path: Path) -> None:
+    """The handover's command, on two of its corpora with a random model of its shape."""
+    files = []
+    for condition in ("facts", "negation"):
+        output = tmp_path / condition
+        corpus = shared_data / "probes" / "corpora" / f"{condition}_single_token_v1_balanced.jsonl"
+        settings: dict[str, Any] = {"heads": ("0:2", "0:4", "0:7"), "samples": 15, "top_k": 50}
+        result = ov(
+            OvConfig(
+                model=str(probe_gpt2), corpus=corpus, output_dir=output, device="cpu", **settings
+            )
+        )
+        assert result.found["n_prompts"] == 15
+        files.append(output / "ov.json")
+    result = ov_compare(OvCompareConfig(files=tuple(files), output_dir=tmp_path / "o"))
+    assert len(result.pairs) == 9
+    assert all(pair["same_model"] for pair in result.pairs)

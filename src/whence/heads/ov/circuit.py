@@ -63,8 +63,9 @@ def ov_circuit(
     for at, rows in pieces(unembedding):
         written = (rows @ w_o.T).cpu().double()
         gram += written.T @ written
-        if embeds and at.stop <= len(embedding):
-            cycle += written.T @ (embedding[at].detach().float() @ w_v).cpu().double()
+        if embeds:
+            read = (embedding[at].detach().float() @ w_v).cpu().double()
+            cycle += written[: len(read)].T @ read  # one of the two matrices may be padded
     q, r = torch.linalg.qr(w_v.cpu().double())
     values, vectors = torch.linalg.eigh(r @ gram @ r.T)
     sigma = values.clamp(min=0).sqrt().flip(0)

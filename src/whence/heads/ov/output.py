@@ -109,9 +109,14 @@ class Outputs:
 
 def norm_after_attention(anatomy: Anatomy, layer: int) -> Module | None:
     """The norm between attention and the residual stream of a block, None where there is none."""
+    import torch
+
     block = anatomy.blocks[layer]
-    plain = block.attn_out in (None, block.attention, block.out_proj)
-    return None if plain else block.attn_out
+    if block.attn_out in (None, block.attention, block.out_proj):
+        return None
+    # GPT-NeoX has a dropout there, which does nothing outside training.
+    passes = isinstance(block.attn_out, torch.nn.Dropout | torch.nn.Identity)
+    return None if passes else block.attn_out
 
 
 def _held(norm: Module, at: Tensor) -> FrozenNorm:
