@@ -22,8 +22,8 @@ class DoctorConfig(Config):
     model: str | None = Field(
         default=None,
         description="Prove this model too: a folder, a hub id, or tiny. Loads it, reads what its "
-        "tokenizer adds, and measures whether batch or padding moves a logit beyond the noise "
-        "floor of the dtype.",
+        "tokenizer adds, measures whether batch or padding moves a logit beyond the noise floor of "
+        "the dtype, and proves where blocks, heads and residual parts are.",
     )
     adapter: Path | None = Field(default=None, description="LoRA adapter to put on the model.")
     revision: str | None = Field(default=None, description="Branch, tag or commit on the hub.")

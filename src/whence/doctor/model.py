@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from whence.doctor.anatomy import anatomy_checks
 from whence.doctor.check import Check
 from whence.models import proof
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def model_checks(loaded: Loaded) -> Iterator[Check]:
-    """Prove weights, tokenizer, and that neither batch nor padding moves a logit beyond noise."""
+    """Prove weights, tokenizer, that neither batch nor padding matters, and where parts are."""
     weights = proof.weights(loaded.model)
     context = proof.context_length(loaded.model.config)
     yield _loaded(loaded, weights, context)
@@ -45,6 +46,7 @@ def model_checks(loaded: Loaded) -> Iterator[Check]:
     floor = proof.noise_floor(loaded, rows)
     yield _floor(floor)
     yield from batch_checks(floor, proof.batch_effect(loaded, rows))
+    yield from anatomy_checks(loaded, max(rows, key=len))
     yield _lora(weights)
 
 
