@@ -172,3 +172,26 @@ def left_by(anatomy: Anatomy, ids: torch.Tensor) -> torch.Tensor:
 def test_it_is_proved_for_every_architecture(name: str):
     with unharmed(taken_apart(name).model):
         prove_replay(taken_apart(name))
+
+
+@every
+def test_leaving_out_what_nobody_reads_changes_nothing_that_is_read(
+    name: str, attention: str, dtype: torch.dtype
+):
+    anatomy = taken_apart(name, attention, dtype)
+    ids = tokens(2, LONG)
+    replay, theirs = Replay(anatomy), states(anatomy, ids)
+    noise = 1e-5 if dtype == torch.float32 else 0.05
+    edits = {
+        "none": {},
+        "head": {"blocks.2.attn.hook_z": scale_heads({1: 0.0}, positions=[-1])},
+        "MLP": {"blocks.2.hook_mlp_out": lambda value: value.roll(1, dims=1)},
+        "residual": {"blocks.1.hook_resid_post": lambda value: value * 2},
+    }
+    with unharmed(anatomy.model), torch.no_grad():
+        for what, edit in edits.items():
+            whole = replay.blocks(theirs[1], 1, edits=edit)
+            for first in (1, LONG - 1):
+                part = replay.blocks(theirs[1], 1, edits=edit, needed_from=first)
+                off = (part - whole)[:, first:].abs().max() / whole.abs().max()
+                assert off < noise, (what, first)
