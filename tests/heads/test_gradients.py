@@ -115,7 +115,7 @@ def test_gates_hold_at_the_chosen_positions_and_at_any_point(
     where: Any = {
         "all": slice(None), "last_token": [-1], "first": [0], "final_2": [-2, -1], "0,-1": [0, -1],
     }[positions]  # fmt: skip
-    point = Point(0.4, held=(1, 2), gate=0.0)
+    point = Point(0.4, part=1, parts=3, held=(1, 2), gate=0.0)
     slopes = gates_of(loaded, examples, positions=positions).heads(point)
 
     def with_gates(row: Example, moved: tuple[int, int], by: float) -> float:
@@ -123,7 +123,8 @@ def test_gates_hold_at_the_chosen_positions_and_at_any_point(
             def edit(z: torch.Tensor) -> torch.Tensor:
                 apart = z.unflatten(-1, (zoo.HEADS, -1))
                 for head in range(zoo.HEADS):
-                    gate = 0.0 if (layer, head) == point.held else point.level
+                    gate = 0.4 if (layer + head) % 3 == 1 else 1.0
+                    gate = 0.0 if (layer, head) == (1, 2) else gate
                     apart[:, where, head] *= gate + by * ((layer, head) == moved)
                 return z
 
@@ -158,7 +159,7 @@ def test_fills_are_those_of_the_engine(
         levels, weights = np.polynomial.legendre.leggauss(12)
         for head in range(zoo.HEADS):
             estimate = -sum(
-                w / 2 * gates.heads(Point(1.0, (layer, head), (1 + x) / 2))[layer, head]
+                w / 2 * gates.heads(Point(held=(layer, head), gate=(1 + x) / 2))[layer, head]
                 for x, w in zip(levels, weights, strict=True)
             )
             rows = table[(table["head"] == head)].sort_values("example")

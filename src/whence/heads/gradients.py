@@ -48,11 +48,19 @@ NODES: tuple[Kind, ...] = ("attn_out", "mlp_out")
 
 @dataclass(frozen=True)
 class Point:
-    """Where slopes are taken: every head's gate at `level`, but that of `held` at `gate`."""
+    """Where slopes are taken: gates of the heads of part `part` of `parts` at `level`, of `held` at
+    `gate`, of all others at 1. Head h of layer L is in part (L + h) modulo parts, so that a part
+    takes its share of every layer.
+    """
 
     level: float = 1.0
+    part: int = 0
+    parts: int = 1
     held: Head | None = None
     gate: float = 1.0
+
+    def moves(self, layer: int, head: int) -> bool:
+        return (layer + head) % self.parts == self.part
 
 
 CLEAN = Point()
@@ -103,9 +111,10 @@ class Gates:
         found = self._slopes(sites, point)
         return np.stack([found[site] for site in sites])
 
-    def of_nodes(self) -> dict[Site, Floats]:
-        """Slopes [example] in a gate on each node, at the undisturbed run."""
-        return self._slopes(self.nodes, CLEAN) if self.nodes else {}
+    def of_nodes(self, point: Point = CLEAN) -> dict[Site, Floats]:
+        """Slopes [example] in a gate on each node. Of the parts of `point`, attention of layer L is
+        in 2 L modulo parts, its MLP in 2 L + 1."""
+        return self._slopes(self.nodes, point) if self.nodes else {}
 
     def norms(self) -> Floats:
         """Length of what each head writes at the last real token, ‖z W_O‖ [layer, head, example].
@@ -181,11 +190,16 @@ class Gates:
     def _gate(self, site: Site, point: Point, rows: int, group: Group) -> Tensor:
         import torch
 
-        shape = (rows, self.anatomy.n_heads) if site.kind == "z" else (rows,)
-        gate = torch.full(shape, point.level, device=group.ids.device)
-        if point.held is not None and point.held[0] == site.layer and site.kind == "z":
-            gate[:, point.held[1]] = point.gate
-        return gate.requires_grad_()
+        layer = site.layer or 0
+        if site.kind == "z":
+            numbers = [(layer, head) for head in range(self.anatomy.n_heads)]
+        else:
+            numbers = [(2 * layer, int(site.kind == "mlp_out"))]
+        levels = [point.level if point.moves(*number) else 1.0 for number in numbers]
+        if point.held is not None and point.held in numbers and site.kind == "z":
+            levels[point.held[1]] = point.gate
+        gate = torch.tensor([levels] * rows, device=group.ids.device)
+        return (gate if site.kind == "z" else gate[:, 0]).requires_grad_()
 
     def _fills(
         self, group: Group, rows: Tensor, sites: Sequence[Site], where: Sequence[int]

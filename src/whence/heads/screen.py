@@ -1,61 +1,73 @@
-"""Every head, node and pair of heads in a few passes: attribution patching, and what it cannot see.
+"""Every head, node and pair estimated in a few passes: attribution patching, and less local.
 
-**One head** (`Screened.heads`): −slope of its gate at the undisturbed run, see `heads.gradients`.
-It is blind where the answer has stopped moving: of two heads of which one is enough, neither has a
-slope. `Screened.path` is therefore the same along the way from no head at all to all of them: every
-gate at α, slopes integrated over α from 0 to 1 (integrated gradients, Sundararajan, Taly & Yan
-2017, in the gates). Summed over heads it is what all heads removed at once do; it is no estimate of
-one head's own effect, but shows that a head has something to do with the answer.
+**At the undisturbed run** (`gradient`): −slope of a gate, see `heads.gradients`: attribution
+patching. It is wrong where the answer bends between the head's presence and its absence: behind a
+norm, in a saturated MLP. (It is blind, too, to heads that steer a saturated attention pattern, and
+nothing here mends that. Kramár et al. 2024 do.)
 
-**A pair** (a, b): for every anchor a, slopes with a removed outright and with a left alone. Their
-difference estimates the synergy Δ(a, b) − Δ(a) − Δ(b), an interaction in the manner of Janizek,
-Sturmfels & Lee 2021:
+**Integrated** (`estimate`): slopes averaged over gates on the way from 0 to 1 (integrated
+gradients, Sundararajan, Taly & Yan 2017). If all heads went that way at once, each would be judged
+in the company of heads that are half gone, and a norm after attention would undo the common factor.
+So they go in parts: one part of the heads at α, all others at 1, slopes read of that part alone.
+The more parts, the fewer go together and the nearer this is to each head's own effect.
 
-    at the undisturbed run    slope_b(all at 1) − slope_b(a at 0, others at 1)
-    along the way             the same with all others at α, integrated over α
+**All at once** (`joint`, one part): what no single removal shows. Of two heads of which one is
+enough, neither does anything alone; on the way from no head at all to all of them both do.
 
-The second is exact where no third head comes between: it integrates b's own way from removed to
-present, once with a and once without. A pair of two anchors is the mean of both directions.
+**A pair** (a, b): for every anchor a, slopes of all others with a removed outright and with a left
+alone. Their difference estimates the synergy Δ(a, b) − Δ(a) − Δ(b), an interaction in the manner of
+Janizek, Sturmfels & Lee 2021: exact, up to the quadrature, where no third head comes between. The
+mean of both directions where both are anchors.
 
-The integrals are Gauss–Radau sums whose last point is α = 1, so the undisturbed run serves both.
+Integrals are Gauss–Radau sums whose last point is α = 1, so the undisturbed run serves all of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from whence.heads.gradients import CLEAN, NODES, Floats, Gates, Point
-from whence.heads.names import Head, spell_head
+from whence.heads.gradients import CLEAN, Floats, Gates, Point
+from whence.heads.names import Head
 from whence.runs.atomic import whole_file
 from whence.runs.progress import Progress
 
 if TYPE_CHECKING:
-    from whence.models.sites import Kind
+    from whence.models.sites import Site
+
+
+PAIR_PARTS = 2
+JOINT_POINTS = 3
+"""Two halves for pairs, that a norm after attention may not undo a common factor. Three points from
+no head to all: an answer that needs few of them saturates early on the way."""
 
 
 @dataclass(frozen=True)
 class Screened:
     """Estimated changes of the logit difference, example by example.
 
-    heads, path: [head, example], heads in order of (layer, head). norms: ‖z W_O‖, the same axes.
-    nodes: (kind, layer) → [example]. pairs: (a, b), a < b; pair_synergy, pair_path:
-    [pair, example]. anchors: the heads that pairs have one of. passes: forward and backward passes
-    over the corpus that all this took.
+    names: heads in order. gradient, estimate, joint: [head, example] as this module's head says,
+    joint None where it was not asked for; norms: ‖z W_O‖. nodes, node_gradient, node_estimate:
+    [node, example]. pairs: (a, b), a < b; pair_gradient, pair_estimate: synergy [pair, example].
+    anchors: the heads that were removed in turn. passes: forward and backward passes over the
+    corpus that all this took.
     """
 
     names: tuple[Head, ...]
-    heads: Floats
-    path: Floats
+    gradient: Floats
+    estimate: Floats
+    joint: Floats | None
     norms: Floats
-    nodes: Mapping[tuple[Kind, int], Floats]
+    nodes: tuple[Site, ...]
+    node_gradient: Floats
+    node_estimate: Floats
     pairs: tuple[tuple[Head, Head], ...]
-    pair_synergy: Floats
-    pair_path: Floats
+    pair_gradient: Floats
+    pair_estimate: Floats
     anchors: tuple[Head, ...]
     passes: int
 
@@ -79,100 +91,136 @@ def radau(points: int) -> tuple[Floats, Floats]:
     return levels, weights[::-1] / 2
 
 
-def screen(gates: Gates, anchors: int, points: int, passes: Path) -> Screened:
-    """Estimate every head, node and, among `anchors` heads and all others, pair.
+def screen(gates: Gates, folder: Path, *, anchors: int, points: int, parts: int) -> Screened:
+    """Estimate every head, every node, and every pair that has one of `anchors` heads in it.
 
-    anchors: how many heads, those with the largest |mean| at the undisturbed run or along the way,
-    to remove outright in turn; 0 for no pairs. points: of the integral along the way. passes: a
-    folder that gets one file a pass; passes whose file is there are not made again.
+    anchors: how many heads to remove in turn, taken by turns from the largest |estimate| and the
+    largest |joint|; 0 for no pairs. points: of each integral; 1 is attribution patching alone.
+    parts: in how many parts heads and nodes go from present to absent. folder: gets one file a
+    pass; passes whose file is there are not made again.
     """
-    levels, weights = radau(points)
-    kept = _Kept(passes)
-    layers, width = gates.anatomy.n_layers, gates.anatomy.n_heads
-    names = tuple((layer, head) for layer in range(layers) for head in range(width))
+    passes = _Passes(gates, folder, radau(points))
+    names = tuple(
+        (layer, head)
+        for layer in range(gates.anatomy.n_layers)
+        for head in range(gates.anatomy.n_heads)
+    )
     anchors = min(anchors, len(names))
-    each = 2 * points - 1
-    with Progress("screen", points + anchors * each + 2, "passes") as progress:
-
-        def slopes(point: Point) -> Floats:
-            found = kept(_name(point), lambda: gates.heads(point).reshape(len(names), -1))
-            progress.advance()
-            return found
-
-        every = [slopes(_at(level)) for level in levels]
-        heads, path = -every[-1], -_weighted(weights, every)
-        norms = kept("norms", lambda: gates.norms().reshape(len(names), -1))
-        progress.advance()
-        nodes = _nodes(gates, kept)
-        progress.advance()
-        size = np.maximum(np.abs(heads.mean(1)), np.abs(path.mean(1)))
-        chosen = sorted(names[n] for n in np.argsort(-size, kind="stable")[:anchors])
-        synergy: dict[tuple[Head, Head], list[tuple[Floats, Floats]]] = {}
+    with_joint = anchors > 0 and points > 1
+    each = 1 + 2 * PAIR_PARTS * (points - 1)
+    singles = (1 + bool(gates.nodes)) * (1 + parts * (points - 1))
+    steps = singles + with_joint * (JOINT_POINTS - 1) + anchors * each
+    with Progress("screen", steps, "passes") as progress:
+        passes.advance = progress.advance
+        gradient, estimate = passes.heads(Point(parts=parts))
+        node_gradient, node_estimate = passes.nodes(Point(parts=parts))
+        norms = passes.kept("norms", lambda: gates.norms().reshape(len(names), -1))
+        joint = passes.heads(CLEAN, radau(JOINT_POINTS))[1] if with_joint else None
+        chosen = _anchors(names, anchors, [estimate] if joint is None else [estimate, joint])
+        synergy: dict[tuple[Head, Head], list[Floats]] = {}
         for a in chosen:
-            off = [slopes(_at(level, a, 0.0)) for level in levels]
-            on = [slopes(_at(level, a, 1.0)) for level in levels[:-1]] + [every[-1]]
-            here, along = on[-1] - off[-1], _weighted(weights, on) - _weighted(weights, off)
+            off = passes.heads(Point(parts=PAIR_PARTS, held=a, gate=0.0))
+            on = passes.heads(Point(parts=PAIR_PARTS, held=a, gate=1.0))
+            # Estimates are minus slopes.
+            change = np.stack(off) - np.stack(on)
             for n, b in enumerate(names):
                 if b != a:
-                    pair = (a, b) if a < b else (b, a)
-                    synergy.setdefault(pair, []).append((here[n], along[n]))
+                    synergy.setdefault((min(a, b), max(a, b)), []).append(change[:, n])
     pairs = tuple(sorted(synergy))
     means = [np.mean(synergy[pair], axis=0) for pair in pairs]
-    both = np.array(means).reshape(len(pairs), 2, gates.count)
-    made = points + len(chosen) * each + bool(nodes)
+    pair_gradient, pair_estimate = np.reshape(means, (len(pairs), 2, gates.count)).swapaxes(0, 1)
     return Screened(
         names=names,
-        heads=heads,
-        path=path,
+        gradient=gradient,
+        estimate=estimate,
+        joint=joint,
         norms=norms,
-        nodes=nodes,
+        nodes=tuple(gates.nodes),
+        node_gradient=node_gradient,
+        node_estimate=node_estimate,
         pairs=pairs,
-        pair_synergy=both[:, 0],
-        pair_path=both[:, 1],
+        pair_gradient=pair_gradient,
+        pair_estimate=pair_estimate,
         anchors=tuple(chosen),
-        passes=made,
+        passes=len(passes.made),
     )
 
 
-def _at(level: float, held: Head | None = None, gate: float = 1.0) -> Point:
-    if held is None or gate == level:
-        return Point(float(level))
-    return Point(float(level), held, gate)
+def _anchors(names: Sequence[Head], count: int, rankings: Sequence[Floats]) -> list[Head]:
+    """The first `count` heads of several rankings by |mean|, taken from each in turn."""
+    orders = [np.argsort(-np.abs(values.mean(axis=1)), kind="stable") for values in rankings]
+    turns = dict.fromkeys(int(n) for turn in zip(*orders, strict=True) for n in turn)
+    return sorted(names[n] for n in list(turns)[:count])
 
 
-def _weighted(weights: Floats, slopes: Sequence[Floats]) -> Floats:
-    return np.asarray(np.tensordot(weights, np.stack(slopes), axes=1))
+class _Passes:
+    """Passes over the corpus, each in a file of its own, whole or not there."""
 
+    def __init__(self, gates: Gates, folder: Path, quadrature: tuple[Floats, Floats]) -> None:
+        self.gates, self.folder, self.quadrature = gates, folder, quadrature
+        self.made: set[str] = set()
+        self.advance: Callable[[], object] = lambda: None
 
-def _nodes(gates: Gates, kept: _Kept) -> dict[tuple[Kind, int], Floats]:
-    sites = gates.nodes
-    if not sites:
-        return {}
+    def heads(
+        self, point: Point, quadrature: tuple[Floats, Floats] | None = None
+    ) -> tuple[Floats, Floats]:
+        """Minus slopes [head, example] at level 1, and integrated part by part."""
+        width = self.gates.anatomy.n_heads
+        size = self.gates.anatomy.n_layers * width
 
-    def make() -> Floats:
-        found = gates.of_nodes()
-        return -np.stack([found[site] for site in sites])
+        def moving(at: Point) -> list[int]:
+            return [n for n in range(size) if at.moves(*divmod(n, width))]
 
-    return {
-        (site.kind, site.layer or 0): values
-        for site, values in zip(sites, kept("nodes", make), strict=True)
-    }
+        def slopes(at: Point) -> Floats:
+            return self.gates.heads(at).reshape(size, -1)
 
+        return self._integrated(point, quadrature or self.quadrature, "heads", slopes, moving)
 
-def _name(point: Point) -> str:
-    if point == CLEAN:
-        return "clean"
-    held = "" if point.held is None else f"-{spell_head(point.held)}-{point.gate:g}"
-    return f"{point.level:.6f}{held}".replace(":", "_")
+    def nodes(self, point: Point) -> tuple[Floats, Floats]:
+        """The same of nodes, [node, example]."""
+        sites = self.gates.nodes
+        if not sites:
+            none = np.empty((0, self.gates.count))
+            return none, none
 
+        def moving(at: Point) -> list[int]:
+            # As `Gates.of_nodes` counts them: attention and MLP of a layer one after the other.
+            return [n for n in range(len(sites)) if n % at.parts == at.part]
 
-class _Kept:
-    """Arrays in a folder, one file each, whole or not there."""
+        def slopes(at: Point) -> Floats:
+            found = self.gates.of_nodes(at)
+            return np.stack([found[site] for site in sites])
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        return self._integrated(point, self.quadrature, "nodes", slopes, moving)
 
-    def __call__(self, name: str, make: Callable[[], Floats]) -> Floats:
+    def _integrated(
+        self,
+        point: Point,
+        quadrature: tuple[Floats, Floats],
+        what: str,
+        slopes: Callable[[Point], Floats],
+        moving: Callable[[Point], list[int]],
+    ) -> tuple[Floats, Floats]:
+        levels, weights = quadrature
+
+        def once(at: Point) -> Floats:
+            name = f"{what}-{_name(at)}"
+            if name not in self.made:
+                self.advance()
+            self.made.add(name)
+            return -self.kept(name, lambda: slopes(at))
+
+        here = once(replace(point, level=1.0, part=0, parts=1))
+        total = weights[-1] * here
+        for part in range(point.parts):
+            for level, weight in zip(levels[:-1], weights[:-1], strict=True):
+                at = replace(point, level=float(level), part=part)
+                own = moving(at)
+                total[own] += weight * once(at)[own]
+        return here, total
+
+    def kept(self, name: str, make: Callable[[], Floats]) -> Floats:
+        """The array of this name, from its file or made now."""
         path = self.folder / f"{name}.npy"
         if not path.is_file():
             made = make()
@@ -182,4 +230,9 @@ class _Kept:
         return found
 
 
-__all__ = ["NODES", "Screened", "radau", "screen"]
+def _name(at: Point) -> str:
+    """A name for a pass: the same for points that are the same."""
+    held = ""
+    if at.held is not None and not (at.gate == 1 and at.level == 1):
+        held = f"-{at.held[0]}.{at.held[1]}-at-{at.gate:g}"
+    return f"{at.level:.6f}-{at.part}-of-{at.parts}{held}"
