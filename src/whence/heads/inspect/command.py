@@ -170,12 +170,13 @@ def _measure(
     anatomy = find_anatomy(loaded.model)
     for some in (heads, ablated):
         check_heads(some, anatomy.n_layers, anatomy.n_heads)
-    prompts = _prompts(config, config.read(loaded))
+    examples = config.read(loaded)
+    prompts = _prompts(config, examples)
     looks = look(anatomy, prompts, heads, ablated)
     tokens = {
         row: [token_text(loaded.tokenizer, token) for token in ids] for row, ids in prompts.items()
     }
-    value = _value(config, loaded, anatomy, prompts, tokens, looks)
+    value = _value(config, loaded, anatomy, prompts, tokens, looks) | {"bos": examples.bos}
     vectors = {
         f"row{one.row}.{spell_head(one.head)}.{state}": torch.from_numpy(pattern).contiguous()
         for one in looks
@@ -248,6 +249,7 @@ def _value(
         "model": model_line(config.model, loaded, anatomy),
         "corpus": {"path": str(config.corpus), "part": config.part},
         "side": config.side,
+        "prepend_bos": config.prepend_bos,
         "ablated": [spell_head(parse_head(head)) for head in dict.fromkeys(config.ablate)],
         "rows": [
             {"row": row, "ids": list(ids), "tokens": list(tokens[row])}

@@ -33,11 +33,12 @@ def write_page(path: Path, value: Mapping[str, Any], looks: Sequence[Look]) -> N
     ablated = value["ablated"]
     limit = max([SMALLEST_LIMIT, *(float(np.abs(_moved(one)).max()) for one in looks)])
     did = f", with and without {', '.join(ablated)}" if ablated else ""
+    count = len(value["rows"])
+    over = f"Means over {count} prompts" if count > 1 else "One prompt"
     sections = [
         Section(
             "Where they look",
-            f"Means over {len(value['rows'])} prompts; the first token of a prompt, which can look "
-            "nowhere else, is not counted.",
+            f"{over}; the first token, which can look nowhere else, is not counted.",
             render("heads_attention.html", heads=value["heads"], scores=SCORES, ablated=ablated),
         )
     ]

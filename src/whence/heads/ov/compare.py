@@ -105,15 +105,16 @@ def ov_compare(config: OvCompareConfig) -> OvCompareResult:
 
     Raises BadInput for files that `whence heads ov` did not write.
     """
+    files = [_file(path) for path in config.files]
     with open_run(
         config.output_dir,
         command="heads ov-compare",
         config=config,
-        inputs={"reports": [_file(path) for path in config.files]},
+        inputs={"reports": files, "vectors": [_vectors(file) for file in files]},
         overwrite=config.overwrite,
     ) as run:
         if not run.done:
-            reports = read_reports(config.files)
+            reports = read_reports(files)
             write_json(run.folder / OUTPUT, compare(reports, config.p, config.limit, config.match))
     return OvCompareResult(config.output_dir, read_json(config.output_dir / OUTPUT), run.done)
 
@@ -147,11 +148,7 @@ def read_reports(paths: Sequence[Path]) -> list[Report]:
     names = folders if len(set(folders)) == len(folders) else [str(file) for file in files]
     reports = []
     for name, file in zip(names, files, strict=True):
-        found = check_file(file)
-        vectors = file.parent / found["vectors"]
-        if not vectors.is_file():
-            raise BadInput(f"{file}: its vectors are not beside it: {vectors} was expected")
-        reports.append(Report(name, file, found, load_file(vectors)))
+        reports.append(Report(name, file, check_file(file), load_file(_vectors(file))))
     return reports
 
 
@@ -257,3 +254,11 @@ def _recurring(reports: Sequence[Report], limit: int | None, match: Match) -> di
 
 def _file(path: Path) -> Path:
     return path / FILE if path.is_dir() else path
+
+
+def _vectors(file: Path) -> Path:
+    """The vectors of a report. Raises BadInput where they are not beside it."""
+    vectors = file.parent / str(check_file(file)["vectors"])
+    if not vectors.is_file():
+        raise BadInput(f"{file}: its vectors are not beside it: {vectors} was expected")
+    return vectors

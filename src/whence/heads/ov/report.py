@@ -146,7 +146,9 @@ def _measure(config: OvConfig, heads: Sequence[Head], folder: Path) -> None:
         "n_prompts_not_drawn": more,
         "examples": [row.example for row in examples.rows],
         "excluded": {reason: list(rows) for reason, rows in examples.excluded.items()},
+        "prepend_bos": config.prepend_bos,
         "bos": examples.bos,
+        "truncated": examples.truncated,
         "top_k": config.top_k,
         "projection": PROJECTION
         | {"norm_after_attention": norm_after_attention(anatomy, layers[0]) is not None},
