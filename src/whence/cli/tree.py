@@ -172,6 +172,28 @@ COMMANDS = {
         example="whence heads partial --model tiny --corpus runs/probes/corpora/facts.jsonl "
         "--heads 0:2 0:3 1:1 --output-dir runs/facts-partial",
     ),
+    "heads ov": Command(
+        config="whence.heads.ov.report:OvConfig",
+        run="whence.heads.ov.report:ov",
+        summary="Say in tokens what heads write: mean OV output and OV circuit.",
+        example="whence heads ov --model tiny --corpus runs/probes/corpora/facts.jsonl "
+        "--heads 0:2 1:1 --output-dir runs/facts-ov",
+    ),
+    "heads ov-compare": Command(
+        config="whence.heads.ov.compare:OvCompareConfig",
+        run="whence.heads.ov.compare:ov_compare",
+        summary="Compare what heads write across models and conditions.",
+        example="whence heads ov-compare runs/facts-ov/ov.json runs/negation-ov/ov.json "
+        "--output-dir runs/ov-compare",
+        positional="files",
+    ),
+    "heads inspect": Command(
+        config="whence.heads.inspect.command:InspectConfig",
+        run="whence.heads.inspect.command:inspect",
+        summary="Show where heads look, before and after others are ablated.",
+        example="whence heads inspect --model tiny --corpus runs/probes/corpora/facts.jsonl "
+        "--heads 2:0 3:1 --ablate 0:1 --row 0 3 --output-dir runs/facts-attention",
+    ),
     "heads corpora check": Command(
         config="whence.heads.corpora.check:CheckConfig",
         run="whence.heads.corpora.check:check",
