@@ -72,6 +72,9 @@ def test_w_out_is_what_the_projection_does_to_each_head(name: str):
             theirs = block.out_proj(z.flatten(1)) - bias
             ours = torch.einsum("nhd,hdm->nm", z, anatomy.w_out(layer))
         assert torch.allclose(ours, theirs, atol=1e-5)
+        weight = zoo.output_projections(anatomy.model)[layer].weight
+        exactly = weight if name == "gpt2" else weight.T
+        assert torch.equal(anatomy.w_out(layer).flatten(0, 1), exactly)
 
 
 @pytest.mark.parametrize("name", ["gpt2", "llama"])

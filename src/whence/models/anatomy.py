@@ -76,12 +76,13 @@ class Anatomy:
 
         out_proj = self.blocks[layer].out_proj
         weight = out_proj.weight
-        if type(out_proj) is torch.nn.Linear and not weight.is_meta:
+        width = self.n_heads * self.d_head
+        plain = weight.is_floating_point() and not weight.is_meta  # not packed, not elsewhere
+        if isinstance(out_proj, torch.nn.Linear) and plain:
             matrix = weight.T
-        elif type(out_proj).__name__ == "Conv1D" and not weight.is_meta:
+        elif type(out_proj).__name__ == "Conv1D" and plain:
             matrix = weight
         else:
-            width = self.n_heads * self.d_head
             units = torch.eye(width + 1, width, dtype=self.embed.weight.dtype)
             at = device_of_ids(self.embed) if weight.is_meta else weight.device
             with torch.no_grad():
