@@ -123,7 +123,7 @@ def test_gates_hold_at_the_chosen_positions_and_at_any_point(
             def edit(z: torch.Tensor) -> torch.Tensor:
                 apart = z.unflatten(-1, (zoo.HEADS, -1))
                 for head in range(zoo.HEADS):
-                    gate = 0.4 if (layer + head) % 3 == 1 else 1.0
+                    gate = 0.4 if (layer * zoo.HEADS + head) % 3 == 1 else 1.0
                     gate = 0.0 if (layer, head) == (1, 2) else gate
                     apart[:, where, head] *= gate + by * ((layer, head) == moved)
                 return z

@@ -49,8 +49,8 @@ NODES: tuple[Kind, ...] = ("attn_out", "mlp_out")
 @dataclass(frozen=True)
 class Point:
     """Where slopes are taken: gates of the heads of part `part` of `parts` at `level`, of `held` at
-    `gate`, of all others at 1. Head h of layer L is in part (L + h) modulo parts, so that a part
-    takes its share of every layer.
+    `gate`, of all others at 1. Heads, counted through all layers, are dealt to the parts in turn,
+    so that a part has its share of every layer.
     """
 
     level: float = 1.0
@@ -59,8 +59,9 @@ class Point:
     held: Head | None = None
     gate: float = 1.0
 
-    def moves(self, layer: int, head: int) -> bool:
-        return (layer + head) % self.parts == self.part
+    def moving(self, count: int) -> range:
+        """Which of `count` heads, or nodes, are in the part."""
+        return range(self.part, count, self.parts)
 
 
 CLEAN = Point()
@@ -112,8 +113,7 @@ class Gates:
         return np.stack([found[site] for site in sites])
 
     def of_nodes(self, point: Point = CLEAN) -> dict[Site, Floats]:
-        """Slopes [example] in a gate on each node. Of the parts of `point`, attention of layer L is
-        in 2 L modulo parts, its MLP in 2 L + 1."""
+        """Slopes [example] in a gate on each node; those of `nodes` are dealt to parts in order."""
         return self._slopes(self.nodes, point) if self.nodes else {}
 
     def norms(self) -> Floats:
@@ -190,13 +190,11 @@ class Gates:
     def _gate(self, site: Site, point: Point, rows: int, group: Group) -> Tensor:
         import torch
 
-        layer = site.layer or 0
-        if site.kind == "z":
-            numbers = [(layer, head) for head in range(self.anatomy.n_heads)]
-        else:
-            numbers = [(2 * layer, int(site.kind == "mlp_out"))]
-        levels = [point.level if point.moves(*number) else 1.0 for number in numbers]
-        if point.held is not None and point.held in numbers and site.kind == "z":
+        width = self.anatomy.n_heads if site.kind == "z" else 1
+        first = (site.layer or 0) * width if site.kind == "z" else self.nodes.index(site)
+        moving = point.moving(first + width)
+        levels = [point.level if first + n in moving else 1.0 for n in range(width)]
+        if point.held is not None and point.held[0] == site.layer and site.kind == "z":
             levels[point.held[1]] = point.gate
         gate = torch.tensor([levels] * rows, device=group.ids.device)
         return (gate if site.kind == "z" else gate[:, 0]).requires_grad_()

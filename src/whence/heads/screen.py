@@ -9,7 +9,8 @@ nothing here mends that. Kramár et al. 2024 do.)
 gradients, Sundararajan, Taly & Yan 2017). If all heads went that way at once, each would be judged
 in the company of heads that are half gone, and a norm after attention would undo the common factor.
 So they go in parts: one part of the heads at α, all others at 1, slopes read of that part alone.
-The more parts, the fewer go together and the nearer this is to each head's own effect.
+The more parts, the fewer go together; with as many parts as heads each goes alone, and the integral
+is its exact effect.
 
 **All at once** (`joint`, one part): what no single removal shows. Of two heads of which one is
 enough, neither does anything alone; on the way from no head at all to all of them both do.
@@ -165,16 +166,12 @@ class _Passes:
         self, point: Point, quadrature: tuple[Floats, Floats] | None = None
     ) -> tuple[Floats, Floats]:
         """Minus slopes [head, example] at level 1, and integrated part by part."""
-        width = self.gates.anatomy.n_heads
-        size = self.gates.anatomy.n_layers * width
-
-        def moving(at: Point) -> list[int]:
-            return [n for n in range(size) if at.moves(*divmod(n, width))]
+        size = self.gates.anatomy.n_layers * self.gates.anatomy.n_heads
 
         def slopes(at: Point) -> Floats:
             return self.gates.heads(at).reshape(size, -1)
 
-        return self._integrated(point, quadrature or self.quadrature, "heads", slopes, moving)
+        return self._integrated(point, quadrature or self.quadrature, "heads", slopes, size)
 
     def nodes(self, point: Point) -> tuple[Floats, Floats]:
         """The same of nodes, [node, example]."""
@@ -183,15 +180,11 @@ class _Passes:
             none = np.empty((0, self.gates.count))
             return none, none
 
-        def moving(at: Point) -> list[int]:
-            # As `Gates.of_nodes` counts them: attention and MLP of a layer one after the other.
-            return [n for n in range(len(sites)) if n % at.parts == at.part]
-
         def slopes(at: Point) -> Floats:
             found = self.gates.of_nodes(at)
             return np.stack([found[site] for site in sites])
 
-        return self._integrated(point, self.quadrature, "nodes", slopes, moving)
+        return self._integrated(point, self.quadrature, "nodes", slopes, len(sites))
 
     def _integrated(
         self,
@@ -199,7 +192,7 @@ class _Passes:
         quadrature: tuple[Floats, Floats],
         what: str,
         slopes: Callable[[Point], Floats],
-        moving: Callable[[Point], list[int]],
+        count: int,
     ) -> tuple[Floats, Floats]:
         levels, weights = quadrature
 
@@ -215,7 +208,7 @@ class _Passes:
         for part in range(point.parts):
             for level, weight in zip(levels[:-1], weights[:-1], strict=True):
                 at = replace(point, level=float(level), part=part)
-                own = moving(at)
+                own = list(at.moving(count))
                 total[own] += weight * once(at)[own]
         return here, total
 
