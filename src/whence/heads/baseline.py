@@ -20,13 +20,15 @@ if TYPE_CHECKING:
 class Baseline:
     """Readings of the undisturbed run, name → [examples], beside what they are readings of.
 
-    source_logit_diff: that of each example's partner prompt, [examples], for patches.
+    source_logit_diff: that of each example's partner prompt, [examples], for patches. noise: what
+    arithmetic alone moves a logit difference by.
     """
 
     examples: Examples
     units: Sequence[Unit]
     readings: Mapping[str, np.ndarray]
     source_logit_diff: np.ndarray | None = None
+    noise: float | None = None
 
     @property
     def prompt(self) -> list[int]:
@@ -59,6 +61,7 @@ class Baseline:
             "n_prompts": len(set(self.prompt)),
             "n_examples": len(examples.rows),
             "excluded": {reason: list(rows) for reason, rows in examples.excluded.items()},
+            "noise_logit_diff": self.noise,
             "bos": examples.bos,
             "truncated": examples.truncated,
             "first_of_several_tokens": examples.multi_token,

@@ -89,7 +89,8 @@ def run_condition(
     )
     before = sweep.replay.block_tokens
     clean = sweep.baseline()
-    baseline = Baseline(examples, units, clean, _source_logit_diff(sweep, examples, patch_from))
+    source = _source_logit_diff(sweep, examples, patch_from)
+    baseline = Baseline(examples, units, clean, source, sweep.noise())
     table = _run_shards(sweep, asked, baseline, shards, label)
     return ConditionResult(
         per_example=with_seeds(table, drawn, [unit.prompt for unit in units]),

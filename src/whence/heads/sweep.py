@@ -82,6 +82,29 @@ class Sweep:
                 found.append(read(logits, log_p, group, clean, full_target=self.full_target))
         return {name: value[0] for name, value in self._in_order(found).items()}
 
+    def noise(self) -> float:
+        """Largest |change| of a logit difference that only the arithmetic of a replay makes.
+
+        The undisturbed run of one group once more, in a batch of two copies, as interventions run:
+        rounding differs, nothing else. Effects no larger than this are not effects. After
+        `baseline`.
+        """
+        import torch
+
+        at = min(range(len(self.groups)), key=lambda g: self.groups[g].ids.numel())
+        group = self.groups[at]
+        with torch.inference_mode():
+            hidden = self.replay.enter(group.ids).repeat(2, 1, 1)
+            left = self.replay.blocks(hidden, 0, needed_from=group.first_read)
+            final, _ = self._clean[at]
+            pending, alone = Pending(self, 2), Pending(self, 1)
+            pending.add(at, [0, 1], left[:, group.first_read :].unflatten(0, (2, -1)))
+            alone.add(at, [0], final.unsqueeze(0))
+            pending.flush()
+            alone.flush()
+        moved = pending.kept[at]["logit_diff"] - alone.kept[at]["logit_diff"]
+        return float(moved.abs().max())
+
     def run(
         self, asked: Sequence[Intervention]
     ) -> Iterator[tuple[int, list[int], dict[str, np.ndarray]]]:

@@ -66,7 +66,7 @@ class HeadsResult:
         )
         columns, rows, strongest = self._table()
         return Finding(
-            headline=f"{start} {strongest}".strip(),
+            headline=f"{start} {strongest} {self._noise()}".strip(),
             columns=columns,
             rows=rows,
             files={
@@ -74,6 +74,17 @@ class HeadsResult:
                 for what, name in FILES.items()
                 if (self.folder / name).is_file()
             },
+        )
+
+    def _noise(self) -> str:
+        """A warning where the strongest effect is not far above what arithmetic alone does."""
+        noise = self.summary.get("noise_logit_diff")
+        changes = [abs(one["delta_logit_diff"]) for one in self.summary.get("strongest", ())]
+        if noise is None or not changes or max(changes) > 10 * noise:
+            return ""
+        return (
+            f"Mind that arithmetic alone moves one logit difference by up to {noise:.1g}: "
+            "use --dtype float32."
         )
 
     def _table(self) -> tuple[Sequence[str], Sequence[Sequence[str]], str]:
