@@ -102,7 +102,7 @@ def measure_exactly(
     sweep = Sweep(replay, groups, positions, full, reading.memory_gb)
     before = replay.block_tokens
     baseline = Baseline(examples, units, sweep.baseline())
-    names = "\n".join(one.label for one in asked)
+    names = "\n".join([against, positions, *(one.label for one in asked)])
     folder = shards / hashlib.sha256(names.encode()).hexdigest()[:12]
     table = _shards(sweep, asked, baseline, folder)
     changes = table["logit_diff"].to_numpy() - table["clean_logit_diff"].to_numpy()
