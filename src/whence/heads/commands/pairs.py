@@ -6,20 +6,19 @@ from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from whence.errors import BadInput
-from whence.heads.battery import HeadsPairZero, HeadsZero, Method, Pair, Positions, parse_head
+from whence.heads.battery import HeadsPairZero, HeadsZero, Pair, Positions, parse_head, spell_head
 from whence.heads.commands.found import HeadsResult
-from whence.heads.commands.single import Bench, HeadsConfig, measure
-from whence.runs.store import open_run
+from whence.heads.commands.single import AblationConfig, Bench, measure
 
 if TYPE_CHECKING:
     from whence.heads.battery import Head
     from whence.runs.store import Run
 
 
-class PairsConfig(HeadsConfig):
+class PairsConfig(AblationConfig):
     """Ablate pairs of heads: synergy is what a pair does beyond the sum of its two heads."""
 
     top: int = Field(
@@ -33,16 +32,9 @@ class PairsConfig(HeadsConfig):
     sweep: Path | None = Field(
         default=None, description="Take the strongest heads from this output of heads sweep."
     )
-    ablation: Method = Field(default="zero", description="What takes the place of a head's output.")
-    positions: str = Field(default="all", description="Tokens where it does, as for heads sweep.")
     random_control: int = Field(
         default=0, ge=0, description="Random pairs of the same layers to compare each pair with."
     )
-
-    @field_validator("positions")
-    @classmethod
-    def _one_spelling(cls, value: str) -> str:
-        return str(Positions(value))
 
 
 def pairs(config: PairsConfig) -> HeadsResult:
@@ -57,14 +49,7 @@ def pairs(config: PairsConfig) -> HeadsResult:
     named = [parse_head(head) for head in config.heads]
     if len(set(named)) == 1:
         raise BadInput("--heads: a pair needs two different heads")
-    with open_run(
-        config.output_dir,
-        command="heads pairs",
-        config=config,
-        inputs={**config.inputs(), "sweep": config.sweep},
-        overwrite=config.overwrite,
-        seeds=config.seeds,
-    ) as run:
+    with config.opened("heads pairs", sweep=config.sweep) as run:
         if not run.done:
             bench = config.bench()
             chosen = sorted(set(named)) or _strongest(config, bench, run)
@@ -74,7 +59,9 @@ def pairs(config: PairsConfig) -> HeadsResult:
                 positions=Positions(config.positions),
                 random_control=config.random_control,
             )
-            measure(config, bench, battery, run, label="heads pairs")
+            by = "named" if named else "given sweep" if config.sweep else "effect on these prompts"
+            told = {"chosen": {"heads": [spell_head(head) for head in chosen], "by": by}}
+            measure(config, bench, battery, run, label="heads pairs", notes=told)
     return HeadsResult.read(config.output_dir, run.done)
 
 

@@ -6,15 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from whence.errors import BadInput
-from whence.heads.battery import Group, HeadsSubsetZero, Method, Positions, parse_head, spell_head
+from whence.heads.battery import Group, HeadsSubsetZero, Positions, parse_head, spell_head
 from whence.heads.commands.found import HeadsResult, interval
-from whence.heads.commands.single import HeadsConfig, measure
+from whence.heads.commands.single import AblationConfig, measure
 from whence.runs.finding import Finding
 from whence.runs.jsonfile import read_json, write_json
-from whence.runs.store import open_run
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,20 +22,13 @@ FILE = Path("metrics") / "partial.json"
 WHOLE = "all zeroed"
 
 
-class PartialConfig(HeadsConfig):
+class PartialConfig(AblationConfig):
     """Ablate a set of heads, then the set without one of them, for each of them."""
 
     heads: tuple[str, ...] = Field(min_length=2, description="The set, as 0:2 0:4 0:7.")
-    ablation: Method = Field(default="zero", description="What takes the place of a head's output.")
-    positions: str = Field(default="all", description="Tokens where it does, as for heads sweep.")
     random_control: int = Field(
         default=0, ge=0, description="Random sets of the same layers to compare with."
     )
-
-    @field_validator("positions")
-    @classmethod
-    def _one_spelling(cls, value: str) -> str:
-        return str(Positions(value))
 
 
 @dataclass(frozen=True)
@@ -90,14 +82,7 @@ def partial(config: PartialConfig) -> PartialResult:
         positions=Positions(config.positions),
         random_control=config.random_control,
     )
-    with open_run(
-        config.output_dir,
-        command="heads partial",
-        config=config,
-        inputs=config.inputs(),
-        overwrite=config.overwrite,
-        seeds=config.seeds,
-    ) as run:
+    with config.opened("heads partial") as run:
         if not run.done:
             result = measure(config, config.bench(), battery, run, label="heads partial")
             table = result.per_example.to_pandas()

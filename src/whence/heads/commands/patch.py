@@ -8,7 +8,6 @@ from whence.heads.battery import ActivationPatch, Direction, Granularity, Positi
 from whence.heads.commands.found import HeadsResult
 from whence.heads.commands.ranges import listed
 from whence.heads.commands.single import HeadsConfig, measure
-from whence.runs.store import open_run
 
 
 class PatchConfig(HeadsConfig):
@@ -73,14 +72,7 @@ def patch(config: PatchConfig) -> HeadsResult:
     BadInput for whatever of model, corpus or settings does not fit, before anything is computed.
     """
     battery = config.battery()
-    with open_run(
-        config.output_dir,
-        command="heads patch",
-        config=config,
-        inputs=config.inputs(),
-        overwrite=config.overwrite,
-        seeds=config.seeds,
-    ) as run:
+    with config.opened("heads patch") as run:
         if not run.done:
             measure(config, config.bench(), battery, run, label="heads patch")
     return HeadsResult.read(config.output_dir, run.done)

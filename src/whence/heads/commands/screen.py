@@ -20,7 +20,8 @@ from whence.runs.tables import read_table, write_parquet
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from whence.heads.screen import Screened
+    from whence.heads.gradients import Floats
+    from whence.heads.names import Head
     from whence.heads.screen_exact import Exact
     from whence.runs.store import Run
 
@@ -167,6 +168,9 @@ def _screen(config: ScreenConfig, run: Run) -> None:
     metrics = requested(config.metrics, full_target=config.metric_span == "full_target")
     bench = _chosen(config, config.bench())
     positions = Positions(config.positions)
+    anatomy = bench.anatomy
+    names = [(at, head) for at in range(anatomy.n_layers) for head in range(anatomy.n_heads)]
+    _swept(config, bench, names, None)
     gates = Gates(
         bench.replay,
         bench.examples.rows,
@@ -198,7 +202,7 @@ def _screen(config: ScreenConfig, run: Run) -> None:
         nodes=[found.nodes[n] for n in strongest(found.node_estimate, top)],
         device=bench.loaded.device,
     )
-    every = dict(exact.heads) if config.all_exact else _swept(config, bench, found, exact)
+    every = dict(exact.heads) if config.all_exact else _swept(config, bench, found.names, exact)
     number: dict[tuple[int, ...], int] = {}
     prompts = [number.setdefault(row.clean, len(number)) for row in bench.examples.rows]
     name = run_id("heads screen", config)
@@ -235,7 +239,7 @@ def _screen(config: ScreenConfig, run: Run) -> None:
         run_id=name,
         condition=None,
         battery=config.battery().model_dump(mode="json"),
-        model=model_line(config.model, bench.loaded, bench.anatomy),
+        model=model_line(config.model, bench.loaded, anatomy),
         metrics=metrics,
         corpus={"path": str(config.corpus), "part": config.part},
     )
@@ -258,21 +262,24 @@ def _chosen(config: ScreenConfig, bench: Bench) -> Bench:
 
 
 def _swept(
-    config: ScreenConfig, bench: Bench, found: Screened, exact: Exact
-) -> dict[tuple[int, int], Any]:
+    config: ScreenConfig, bench: Bench, names: Sequence[Head], exact: Exact | None
+) -> dict[Head, Floats]:
+    """Exact changes of all heads from `--sweep`; exact None only checks what can be before it."""
     from whence.heads.screen_exact import read_sweep
 
     if config.sweep is None:
         return {}
-    width = len(bench.examples.rows)
-    clean = exact.result.per_example["clean_logit_diff"].slice(0, width).to_numpy()
+    clean = None
+    if exact is not None:
+        column = exact.result.per_example["clean_logit_diff"]
+        clean = column.slice(0, len(bench.examples.rows)).to_numpy()
     return read_sweep(
         config.sweep,
         bench.examples,
         config.against,
         Positions(config.positions),
         clean=clean,
-        names=found.names,
+        names=names,
         dtype=str(bench.loaded.dtype).removeprefix("torch."),
     )
 

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from whence.errors import BadInput
+from whence.heads.battery import Method, Positions
 from whence.heads.corpora import Fields, read_corpus, read_split, split_beside
 from whence.heads.reading import Reading
 from whence.runs.config import OutputConfig, not_identity, resolved
 from whence.runs.jsonfile import write_json
+from whence.runs.store import open_run
 
 if TYPE_CHECKING:
     from whence.heads.battery import Battery
@@ -67,6 +70,19 @@ class HeadsConfig(Reading, Fields, OutputConfig):
             "model": Path(source) if is_folder else f"{source}@{self.revision or 'main'}",
             "adapter": self.adapter,
         }
+
+    @contextmanager
+    def opened(self, command: str, **inputs: Any) -> Iterator[Run]:
+        """The run that this command fills; inputs: files beside model and corpus."""
+        with open_run(
+            self.output_dir,
+            command=command,
+            config=self,
+            inputs={**self.inputs(), **inputs},
+            overwrite=self.overwrite,
+            seeds=self.seeds,
+        ) as run:
+            yield run
 
     def split_file(self) -> Path | None:
         """The split file in use, None where all rows are. Raises BadInput where there is none."""
@@ -131,6 +147,25 @@ class HeadsConfig(Reading, Fields, OutputConfig):
         return Reading(**{name: getattr(self, name) for name in Reading.model_fields})
 
 
+class AblationConfig(HeadsConfig):
+    """What commands that ablate heads are given beside."""
+
+    ablation: Method = Field(
+        default="zero",
+        description="What takes the place of a head's output: zero, its mean over prompts, or its "
+        "output on another prompt.",
+    )
+    positions: str = Field(
+        default="all",
+        description="Tokens where it does: all, last_token, first, final_K, or a list as 0,2,-1.",
+    )
+
+    @field_validator("positions")
+    @classmethod
+    def _one_spelling(cls, value: str) -> str:
+        return str(Positions(value))
+
+
 @dataclass(frozen=True)
 class Bench:
     """A model taken apart and the examples that it reads, loaded once for all a command does."""
@@ -157,9 +192,18 @@ class Bench:
 
 
 def measure(
-    config: HeadsConfig, bench: Bench, battery: Battery, run: Run, *, label: str
+    config: HeadsConfig,
+    bench: Bench,
+    battery: Battery,
+    run: Run,
+    *,
+    label: str,
+    notes: Mapping[str, Any] | None = None,
 ) -> ConditionResult:
-    """Run `battery` and write tables, summary, heatmap, report and costs into `run.folder`."""
+    """Run `battery` and write tables, summary, heatmap, report and costs into `run.folder`.
+
+    notes: what else the summary says.
+    """
     from whence.heads.metrics import requested
     from whence.heads.outputs import write_condition, write_report
     from whence.heads.profile import COSTS, Profile
@@ -170,10 +214,10 @@ def measure(
         result = bench.run(config, battery, run, label)
     with profile.phase("tables"):
         # What an attempt cost is no part of what it found.
-        notes = {name: note for name, note in result.notes.items() if name not in COSTS}
+        told = {name: note for name, note in result.notes.items() if name not in COSTS}
         tables = write_condition(
             run.folder,
-            replace(result, notes=notes),
+            replace(result, notes={**told, **(notes or {})}),
             run_id=run_id(label, config),
             condition=None,
             battery=resolved(battery),

@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
-from whence.heads.battery import HeadsZero, Method, Positions
+from whence.heads.battery import HeadsZero, Positions
 from whence.heads.commands.found import HeadsResult
 from whence.heads.commands.ranges import listed
-from whence.heads.commands.single import HeadsConfig, measure
-from whence.runs.store import open_run
+from whence.heads.commands.single import AblationConfig, measure
 
 
-class SweepConfig(HeadsConfig):
+class SweepConfig(AblationConfig):
     """Ablate every head of a model in turn, and say what each does to the answer."""
 
-    ablation: Method = Field(
-        default="zero",
-        description="What takes the place of a head's output: zero (times --scales), its mean over "
-        "prompts, or its output on another prompt.",
-    )
-    positions: str = Field(
-        default="all",
-        description="Tokens where it does: all, last_token, first, final_K, or a list as 0,2,-1.",
-    )
     layers: tuple[str, ...] = Field(
         default=("all",), description="Layers: all, numbers, or ranges as 0-5."
     )
@@ -32,11 +22,6 @@ class SweepConfig(HeadsConfig):
     scales: tuple[float, ...] = Field(
         default=(0.0,), description="Factors for heads under zero; 0 removes them."
     )
-
-    @field_validator("positions")
-    @classmethod
-    def _one_spelling(cls, value: str) -> str:
-        return str(Positions(value))
 
     def battery(self) -> HeadsZero:
         """The same as a battery of a configuration file."""
@@ -56,14 +41,7 @@ def sweep(config: SweepConfig) -> HeadsResult:
     corpus or settings does not fit, before anything is computed.
     """
     battery = config.battery()
-    with open_run(
-        config.output_dir,
-        command="heads sweep",
-        config=config,
-        inputs=config.inputs(),
-        overwrite=config.overwrite,
-        seeds=config.seeds,
-    ) as run:
+    with config.opened("heads sweep") as run:
         if not run.done:
             measure(config, config.bench(), battery, run, label="heads sweep")
     return HeadsResult.read(config.output_dir, run.done)
