@@ -229,7 +229,7 @@ def test_norms_are_of_what_heads_write(
 
         answer(loaded, row, dict.fromkeys(range(zoo.LAYERS), keep))
         for layer, z in enumerate(seen):
-            matrix = zoo.output_projections(loaded.model)[layer].weight.T
+            matrix = zoo.output_projections(loaded.model)[layer].weight.detach().T
             for head, part in enumerate(matrix.unflatten(0, (zoo.HEADS, -1))):
                 assert norms[layer, head, at] == pytest.approx(
                     float((z[head] @ part).norm()), rel=1e-4
@@ -245,3 +245,15 @@ def test_logits_that_are_no_numbers_are_one_line(
         loaded.model.model.norm.weight[0] = float("nan")
     with pytest.raises(BadInput, match="logits are not finite"):
         gates.heads()
+
+
+@pytest.mark.parametrize("name", ["gpt2", "gemma2"])
+def test_half_precision_gives_nearly_the_same(
+    name: str, zoo_folder: Callable[[str], Path], small_corpus: Path
+) -> None:
+    slopes = []
+    for dtype in ("float32", "bfloat16"):
+        loaded = load_model(str(zoo_folder(name)), dtype=dtype)
+        gates = gates_of(loaded, examples_of(loaded, small_corpus), "mean")
+        slopes.append(gates.heads(Point(0.5, parts=2)).ravel())
+    assert np.corrcoef(*slopes)[0, 1] > 0.98

@@ -13,7 +13,9 @@ The more parts, the fewer go together; with as many parts as heads each goes alo
 is its exact effect.
 
 **All at once** (`joint`, one part): what no single removal shows. Of two heads of which one is
-enough, neither does anything alone; on the way from no head at all to all of them both do.
+enough, neither does anything alone; on the way from no head at all to all of them both do. (Where a
+norm follows attention, as in Gemma and OLMo 2, it undoes the common factor, and this says no more
+than the gradient.)
 
 **A pair** (a, b): for every anchor a, slopes of all others with a removed outright and with a left
 alone. Their difference estimates the synergy Δ(a, b) − Δ(a) − Δ(b), an interaction in the manner of

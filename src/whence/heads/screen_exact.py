@@ -160,16 +160,16 @@ def read_sweep(
     against: Against,
     positions: Positions,
     *,
-    clean: Floats,
+    clean: Floats | None,
     names: Sequence[Head],
     dtype: str,
 ) -> dict[Head, Floats]:
     """Every head's change of the logit difference [example], from an output of `heads sweep` (of
     `heads patch --granularity head_out` for corrupt).
 
-    clean: our own undisturbed logit differences. Raises BadInput where the folder holds another
-    intervention, or lacks heads or rows, or was made on another model or corpus: where its
-    undisturbed run is not ours.
+    clean: our own undisturbed logit differences, None while they are not known. Raises BadInput
+    where the folder holds another intervention, or lacks heads or rows, or was made on another
+    model or corpus: where its undisturbed run is not ours.
     """
     path = folder / "metrics" / "summary.json"
     if not path.is_file():
@@ -200,8 +200,9 @@ def read_sweep(
             "corpus, part and subsample"
         )
     theirs = first.loc[rows, "clean_logit_diff"].to_numpy()
-    off = float(np.abs(theirs - clean).max())
-    if off > _SAME.get(dtype, 1e-3) * max(1.0, float(np.abs(clean).max())):
+    ours = theirs if clean is None else clean
+    off = float(np.abs(theirs - ours).max())
+    if off > _SAME.get(dtype, 1e-3) * max(1.0, float(np.abs(ours).max())):
         raise BadInput(
             f"--sweep {folder}: its undisturbed logit differences are not ours (up to {off:.3g} "
             "apart): another model, corpus, dtype or BOS"

@@ -133,8 +133,10 @@ def test_what_does_not_fit_is_one_line(
     bare.write_text('{"clean": "The fox is", "target": " red", "foil": " blue"}\n')
     with pytest.raises(BadInput, match='patching needs "corrupt"'):
         screen(ScreenConfig(**{**common, "corpus": bare}, against="corrupt"))
+    # Before any pass is made.
     with pytest.raises(BadInput, match="no metrics/summary"):
-        screen(ScreenConfig(**common, sweep=tmp_path, pairs=0))
+        screen(ScreenConfig(**common, sweep=tmp_path))
+    assert not list(tmp_path.rglob("*.npy"))
     assert not (tmp_path / "out").exists()
 
 
