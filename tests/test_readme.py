@@ -1,4 +1,4 @@
-"""The README's commands work as written, in the order given, in an empty folder."""
+"""The README's commands work as written, in the order given, beside nothing but examples/."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from whence.__main__ import main
+from whence.runs.jsonfile import read_json
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 COMMANDS = [
@@ -30,6 +31,7 @@ def test_step_by_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "examples").symlink_to(Path(__file__).parents[1] / "examples")
     steps = [command for command in COMMANDS if not command.startswith("uv run ")]
     assert len(steps) >= 10
     for command in steps:
@@ -39,6 +41,9 @@ def test_step_by_step(
     assert "Traceback" not in capsys.readouterr().err
     for name in re.findall(r"(?:--output-dir|--output-json|--out|--run-dir) (\S+)", README):
         assert (tmp_path / name).exists(), name
+    # "On negation and logic, where the tiny model answers at chance, it finds none."
+    home = tmp_path / "runs" / "conditions" / "artifacts" / "cross_condition"
+    assert read_json(home / "invariants.json")["heads"] == []
 
 
 @pytest.mark.slow
