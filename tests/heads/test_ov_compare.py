@@ -174,3 +174,15 @@ def test_conditions_of_the_earlier_lab(shared_data: Path, probe_gpt2: Path, tmp_
     result = ov_compare(OvCompareConfig(files=tuple(files), output_dir=tmp_path / "o"))
     assert len(result.pairs) == 9
     assert all(pair["same_model"] for pair in result.pairs)
+
+
+def test_without_a_folder_it_is_printed_only(
+    reports: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    files = (reports["gpt2"], reports["gpt2"].parent)
+    written = ov_compare(OvCompareConfig(files=files, output_dir=tmp_path / "o"))
+    printed = ov_compare(OvCompareConfig(files=files))
+    assert printed.pairs == written.pairs
+    assert printed.finding().files == {}
+    assert [path.name for path in tmp_path.iterdir()] == ["o"]

@@ -172,6 +172,13 @@ COMMANDS = {
         example="whence heads partial --model tiny --corpus runs/probes/corpora/facts.jsonl "
         "--heads 0:2 0:3 1:1 --output-dir runs/facts-partial",
     ),
+    "heads screen": Command(
+        config="whence.heads.commands.screen:ScreenConfig",
+        run="whence.heads.commands.screen:screen",
+        summary="Estimate every head, node and pair by gradients; measure the strongest exactly.",
+        example="whence heads screen --model tiny --corpus runs/probes/corpora/facts.jsonl "
+        "--output-dir runs/facts-screen",
+    ),
     "heads ov": Command(
         config="whence.heads.ov.report:OvConfig",
         run="whence.heads.ov.report:ov",

@@ -32,6 +32,9 @@ Match = Literal["text", "word"]
 class OvCompareConfig(OutputConfig):
     """Compare every head of each report with every head of the others."""
 
+    output_dir: Path | None = Field(  # type: ignore[assignment]
+        default=None, description="Folder to write; without one the comparison is printed only."
+    )
     files: tuple[Path, ...] = Field(
         min_length=2, description="Reports of `whence heads ov` (ov.json, or its folder)."
     )
@@ -53,9 +56,9 @@ class OvCompareConfig(OutputConfig):
 
 @dataclass(frozen=True)
 class OvCompareResult:
-    """pairs: as in `ov_compare.json`, most alike first."""
+    """pairs: as in `ov_compare.json`, most alike first. folder: None where nothing was written."""
 
-    folder: Path
+    folder: Path | None
     found: Mapping[str, Any]
     done_before: bool
 
@@ -96,16 +99,20 @@ class OvCompareResult:
                 "tokens both raise",
             ),
             rows=rows,
-            files={"pairs": self.folder / OUTPUT},
+            files={} if self.folder is None else {"pairs": self.folder / OUTPUT},
         )
 
 
 def ov_compare(config: OvCompareConfig) -> OvCompareResult:
-    """Write `ov_compare.json`: shared tokens, rank-biased overlap and cosines of pairs of heads.
+    """Shared tokens, rank-biased overlap and cosines of pairs of heads, in `ov_compare.json`.
 
-    Raises BadInput for files that `whence heads ov` did not write.
+    Nothing is written without an output folder. Raises BadInput for files that `whence heads ov`
+    did not write.
     """
     files = [_file(path) for path in config.files]
+    if config.output_dir is None:
+        found = compare(read_reports(files), config.p, config.limit, config.match)
+        return OvCompareResult(None, found, done_before=False)
     with open_run(
         config.output_dir,
         command="heads ov-compare",
