@@ -4,7 +4,7 @@ r"""A sweep over every head against loops over hooks, layer by layer in turns.
     uv run --with "transformer-lens>=3.9,<4" python benchmarks/heads.py --shape gemma3-1b \
         --layers 0 5 10 15 20 25
 
-Random weights in the shape of a real model; prompts of random tokens, as long as those of real probe
+Random weights in the shape of a real model; prompts of random tokens, as long as those of real
 corpora. Four contenders do the heads of one layer, then of the next, the first to go changing from
 layer to layer:
 
@@ -26,6 +26,7 @@ import random
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -254,7 +255,7 @@ def main() -> None:
             took, found = {}, {}
             for name in order:
                 before = whence.sweep.replay.block_tokens
-                took[name], found[name] = timed(lambda n=name: contenders[n](layer), cuda)  # type: ignore[misc]
+                took[name], found[name] = timed(partial(contenders[name], layer), cuda)
                 seconds[name] += took[name]
                 if name == "whence":
                     counted += whence.sweep.replay.block_tokens - before
