@@ -11,14 +11,16 @@ import pytest
 from whence.__main__ import main
 from whence.runs.jsonfile import read_json
 
-README = (Path(__file__).parents[1] / "README.md").read_text()
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+GUIDE = (ROOT / "docs" / "heads.md").read_text()
 COMMANDS = [
     command
     for block in re.findall(r"```sh\n(.*?)```", README, flags=re.DOTALL)
     for command in block.replace("\\\n", " ").splitlines()
     if command.strip()
 ]
-PYTHON = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+PYTHON = re.findall(r"```python\n(.*?)```", README + GUIDE, flags=re.DOTALL)
 
 
 def run(command: str) -> None:
@@ -31,12 +33,13 @@ def test_step_by_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "examples").symlink_to(Path(__file__).parents[1] / "examples")
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
     steps = [command for command in COMMANDS if not command.startswith("uv run ")]
     assert len(steps) >= 10
     for command in steps:
         run(command)
-    for code in PYTHON:
+    assert len(PYTHON) == 2
+    for code in PYTHON:  # on what the commands wrote
         exec(code, {})
     assert "Traceback" not in capsys.readouterr().err
     for name in re.findall(r"(?:--output-dir|--output-json|--out|--run-dir) (\S+)", README):
