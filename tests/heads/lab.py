@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from conftest import SMALL_CORPUS
+from small_rows import SMALL_CORPUS
 
 from whence.heads.run import RunConfig
 
