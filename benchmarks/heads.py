@@ -180,6 +180,7 @@ def make_bridge(model: Any, folder: Path) -> Any:
     from whence.models.load import load_tokenizer
 
     load_tokenizer("tiny").save_pretrained(folder)  # any tokenizer will do: ids are given
+    model.config.architectures = [type(model).__name__]  # what `save_pretrained` would note
     model.config.save_pretrained(folder)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     tokenizer.init_kwargs["name_or_path"] = str(folder)

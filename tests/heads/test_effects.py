@@ -109,3 +109,12 @@ def test_a_missing_example_and_a_nan_are_named():
     at = table.column_names.index("kl_div")
     with pytest.raises(BadInput, match="'0:1' on example 5: kl_div is nan"):
         grids(table.set_column(at, "kl_div", pa.array(broken)))
+
+
+def test_nothing_is_recovered_where_nothing_separates_the_prompts():
+    made = {measured.layer(0): 0.5, measured.layer(1): -2.0}
+    table = measured.Truth(made, source=1.0).table()
+    gap = pc.subtract(table["source_logit_diff"], table["clean_logit_diff"]).to_numpy()
+    assert np.ptp(gap) > 0
+    found = effects(grids(table)[0], ("delta_logit_diff",))
+    assert found["recovered"].isna().all()

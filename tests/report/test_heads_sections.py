@@ -140,8 +140,8 @@ def test_a_head_of_all_conditions_comes_before_the_strongest_of_one():
 def test_layers_are_told_by_their_largest_step_and_parts_by_their_size():
     answer = headline({"all": patched()}, None)
     assert answer.sentence == (
-        "Between layers 3 and 4 the patch changes most: its effect goes from −0.100 to −2.000, "
-        "80 % of what separates the two prompts"
+        "Between layers 3 and 4 the patch changes most: its effect goes from −0.100 to −2.000 "
+        "(4 % to 80 % of what separates the two prompts)"
     )
     assert ("Sham", "0", "largest change") in answer.facts
     nothing = [row | {"recovered": -1.5} for row in patched()["layers"]]
@@ -170,12 +170,12 @@ def test_pairs_and_sets_lead_where_they_were_removed():
 @pytest.mark.parametrize(
     ("battery", "said"),
     [
-        ({"type": "heads_zero"}, "removing"),
-        ({"scales": [0.5, 0.0]}, "scaling by 0.5"),
-        ({"scale": 2.0}, "scaling by 2"),
-        ({"method": "mean"}, "replacing by its mean"),
-        ({"method": "resample"}, "replacing by its output on another prompt"),
-        (PATCH, "patching"),
+        ({"type": "heads_zero"}, "removing it"),
+        ({"scales": [0.5, 0.0]}, "scaling it by 0.5"),
+        ({"scale": 2.0}, "scaling it by 2"),
+        ({"method": "mean"}, "replacing it by its mean"),
+        ({"method": "resample"}, "replacing it by its output on another prompt"),
+        (PATCH, "patching it"),
     ],
 )
 def test_what_was_done_is_named(battery: dict[str, Any], said: str):

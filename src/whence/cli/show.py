@@ -32,10 +32,11 @@ def group_overview(group: str) -> None:
     """Print the commands of one group."""
     out = _console()
     out.print(f"whence {group}: {GROUPS[group]}\n", style="bold")
-    _print_commands(out, _members(group))
     for inner in (name for name in GROUPS if name.startswith(f"{group} ")):
-        out.print(f"\n{inner}: {GROUPS[inner]}", style="bold")
+        out.print(f"{inner}: {GROUPS[inner]}", style="bold")
         _print_commands(out, _members(inner))
+        out.print()
+    _print_commands(out, _members(group))
     out.print(f"\nwhence {group} COMMAND --help explains every flag and has an example.")
 
 

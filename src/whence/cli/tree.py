@@ -28,8 +28,8 @@ class Command:
 
 GROUPS = {
     "data": "which training examples made the model better at this",
-    "heads": "which attention heads and layers carry or suppress it",
     "heads corpora": "probe corpora: prompts in pairs, with a target and a foil",
+    "heads": "which attention heads and layers carry or suppress it",
     "tiny": "the built-in world: a small model, its data, and planted truth",
 }
 
@@ -129,77 +129,11 @@ COMMANDS = {
         example="whence data experiment examples/tiny-games/experiment.yaml",
         positional="config",
     ),
-    "heads sweep": Command(
-        config="whence.heads.commands.sweep:SweepConfig",
-        run="whence.heads.commands.sweep:sweep",
-        summary="Ablate every head in turn: what does each do to the answer?",
-        example="whence heads sweep --model tiny --corpus runs/probes/corpora/facts.jsonl "
-        "--output-dir runs/facts-heads",
-    ),
-    "heads run": Command(
-        config="whence.heads.run:RunConfig",
-        run="whence.heads.run:run_plan",
-        summary="Run a battery on one corpus or several, as a configuration file says.",
-        example="whence heads run examples/heads/conditions.json --corpora runs/probes/corpora "
-        "--model tiny --output-dir runs/conditions",
-        positional="plan",
-    ),
-    "heads rebuild": Command(
-        config="whence.heads.rebuild:RebuildConfig",
-        run="whence.heads.rebuild:rebuild",
-        summary="Put runs made one by one together, as conditions of one.",
-        example="whence heads rebuild runs/facts runs/negation --output-dir runs/together",
-        positional="runs",
-    ),
-    "heads pairs": Command(
-        config="whence.heads.commands.pairs:PairsConfig",
-        run="whence.heads.commands.pairs:pairs",
-        summary="Ablate pairs among the strongest heads: which act together?",
-        example="whence heads pairs --model tiny --corpus runs/probes/corpora/facts.jsonl "
-        "--top 4 --output-dir runs/facts-pairs",
-    ),
-    "heads patch": Command(
-        config="whence.heads.commands.patch:PatchConfig",
-        run="whence.heads.commands.patch:patch",
-        summary="Put one prompt's activations into its partner's run, layer by layer.",
-        example="whence heads patch --model tiny --corpus runs/probes/corpora/facts.jsonl "
-        "--granularity layer_resid --positions last_token --output-dir runs/facts-patch",
-    ),
-    "heads partial": Command(
-        config="whence.heads.commands.partial:PartialConfig",
-        run="whence.heads.commands.partial:partial",
-        summary="Ablate a set of heads and restore one: how much comes back?",
-        example="whence heads partial --model tiny --corpus runs/probes/corpora/facts.jsonl "
-        "--heads 0:2 0:3 1:1 --output-dir runs/facts-partial",
-    ),
-    "heads screen": Command(
-        config="whence.heads.commands.screen:ScreenConfig",
-        run="whence.heads.commands.screen:screen",
-        summary="Estimate every head, node and pair by gradients; measure the strongest exactly.",
-        example="whence heads screen --model tiny --corpus runs/probes/corpora/facts.jsonl "
-        "--output-dir runs/facts-screen",
-    ),
-    "heads ov": Command(
-        config="whence.heads.ov.report:OvConfig",
-        run="whence.heads.ov.report:ov",
-        summary="Say in tokens what heads write: mean OV output and OV circuit.",
-        example="whence heads ov --model tiny --corpus runs/probes/corpora/facts.jsonl "
-        "--heads 0:2 1:1 --output-dir runs/facts-ov",
-    ),
-    "heads ov-compare": Command(
-        config="whence.heads.ov.compare:OvCompareConfig",
-        run="whence.heads.ov.compare:ov_compare",
-        summary="Compare what heads write across models and conditions.",
-        example="whence heads ov-compare runs/facts-ov/ov.json runs/negation-ov/ov.json "
-        "--output-dir runs/ov-compare",
-        positional="files",
-    ),
-    "heads inspect": Command(
-        config="whence.heads.inspect.command:InspectConfig",
-        run="whence.heads.inspect.command:inspect",
-        summary="Show where heads look, before and after others are ablated.",
-        example="whence heads inspect --model tiny --corpus runs/probes/corpora/facts.jsonl "
-        "--heads 2:0 3:1 --ablate 0:1 --row 0 3 --output-dir runs/facts-attention",
+    "heads corpora make": Command(
+        config="whence.heads.corpora.make:MakeConfig",
+        run="whence.heads.corpora.make:make",
+        summary="Write facts, negation, counterfactual and logic corpora of the tiny world.",
+        example="whence heads corpora make --output-dir runs/probes",
     ),
     "heads corpora check": Command(
         config="whence.heads.corpora.check:CheckConfig",
@@ -224,11 +158,77 @@ COMMANDS = {
         "--output-dir runs/probes-balanced",
         positional="corpus",
     ),
-    "heads corpora make": Command(
-        config="whence.heads.corpora.make:MakeConfig",
-        run="whence.heads.corpora.make:make",
-        summary="Write facts, negation, counterfactual and logic corpora of the tiny world.",
-        example="whence heads corpora make --output-dir runs/probes",
+    "heads sweep": Command(
+        config="whence.heads.commands.sweep:SweepConfig",
+        run="whence.heads.commands.sweep:sweep",
+        summary="Ablate every head in turn: what does each do to the answer?",
+        example="whence heads sweep --model tiny --corpus runs/probes/corpora/facts.jsonl "
+        "--output-dir runs/facts-heads",
+    ),
+    "heads pairs": Command(
+        config="whence.heads.commands.pairs:PairsConfig",
+        run="whence.heads.commands.pairs:pairs",
+        summary="Ablate pairs among the strongest heads: which act together?",
+        example="whence heads pairs --model tiny --corpus runs/probes/corpora/facts.jsonl "
+        "--top 6 --output-dir runs/facts-pairs",
+    ),
+    "heads partial": Command(
+        config="whence.heads.commands.partial:PartialConfig",
+        run="whence.heads.commands.partial:partial",
+        summary="Ablate a set of heads and restore one: how much comes back?",
+        example="whence heads partial --model tiny --corpus runs/probes/corpora/facts.jsonl "
+        "--heads 2:0 2:1 3:1 --output-dir runs/facts-partial",
+    ),
+    "heads patch": Command(
+        config="whence.heads.commands.patch:PatchConfig",
+        run="whence.heads.commands.patch:patch",
+        summary="Put one prompt's activations into its partner's run, layer by layer.",
+        example="whence heads patch --model tiny --corpus runs/probes/corpora/facts.jsonl "
+        "--granularity layer_resid --positions last_token --output-dir runs/facts-patch",
+    ),
+    "heads screen": Command(
+        config="whence.heads.commands.screen:ScreenConfig",
+        run="whence.heads.commands.screen:screen",
+        summary="Estimate every head, node and pair by gradients; measure the strongest exactly.",
+        example="whence heads screen --model tiny --corpus runs/probes/corpora/facts.jsonl "
+        "--output-dir runs/facts-screen",
+    ),
+    "heads ov": Command(
+        config="whence.heads.ov.report:OvConfig",
+        run="whence.heads.ov.report:ov",
+        summary="Say in tokens what heads write: mean OV output and OV circuit.",
+        example="whence heads ov --model tiny --corpus runs/probes/corpora/facts.jsonl "
+        "--heads 0:2 1:1 --output-dir runs/facts-ov",
+    ),
+    "heads ov-compare": Command(
+        config="whence.heads.ov.compare:OvCompareConfig",
+        run="whence.heads.ov.compare:ov_compare",
+        summary="Compare what heads write across models and conditions.",
+        example="whence heads ov-compare runs/facts-ov/ov.json runs/logic-ov/ov.json",
+        positional="files",
+    ),
+    "heads inspect": Command(
+        config="whence.heads.inspect.command:InspectConfig",
+        run="whence.heads.inspect.command:inspect",
+        summary="Show where heads look, before and after others are ablated.",
+        example="whence heads inspect --model tiny --corpus runs/probes/corpora/facts.jsonl "
+        "--heads 2:0 3:1 --ablate 0:1 --row 0 3 --output-dir runs/facts-attention",
+    ),
+    "heads run": Command(
+        config="whence.heads.run:RunConfig",
+        run="whence.heads.run:run_plan",
+        summary="Run a battery on one corpus or several, as a configuration file says.",
+        example="whence heads run examples/heads/conditions.json --corpora runs/probes/corpora "
+        "--model tiny --output-dir runs/conditions",
+        positional="plan",
+    ),
+    "heads rebuild": Command(
+        config="whence.heads.rebuild:RebuildConfig",
+        run="whence.heads.rebuild:rebuild",
+        summary="Put runs made one by one together, as conditions of one.",
+        example="whence heads rebuild runs/conditions/conditions/facts "
+        "runs/conditions/conditions/counterfactual --output-dir runs/together",
+        positional="runs",
     ),
 }
 

@@ -165,10 +165,12 @@ def all_effects(per_seed: Sequence[Grid], metrics: Sequence[str], **settings: An
 
 def _recovered(grid: Grid, delta: Floats) -> Floats:
     gap = grid.mean(grid.columns["source_logit_diff"] - grid.columns["clean_logit_diff"])
-    # Prompts that agree up to rounding leave nothing to recover, and a quotient of noise.
+    # Where the two prompts hardly differ there is nothing to recover, and a quotient of noise.
     size = grid.mean(np.abs(grid.columns["source_logit_diff"]))
+    found = grid.differences(grid.columns["source_logit_diff"] - grid.columns["clean_logit_diff"])
+    apart = ~((found.low <= 0) & (found.high >= 0)) & (np.abs(gap) > 1e-6 * size)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray(np.where(np.abs(gap) > 1e-6 * size, delta / gap, np.nan))
+        return np.asarray(np.where(apart, delta / gap, np.nan))
 
 
 def _numeric(per_example: pa.Table) -> Iterator[str]:

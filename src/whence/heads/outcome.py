@@ -39,13 +39,21 @@ class RunResult:
             "heatmap": self.folder / "artifacts" / "impact_heatmap.png",
             "report": self.folder / "report.html",
         }
+        undecided = [name for name, summary in named.items() if _undecided(summary)]
+        told = f" In {', '.join(undecided)} the model itself is undecided." if undecided else ""
         return Finding(
-            headline=f"{self.summary['run_id']}: {len(named)} {plural} {state}."
+            headline=f"{self.summary['run_id']}: {len(named)} {plural} {state}.{told}"
             + _verified(self.folder / "metrics" / "verify.json"),
             columns=COLUMNS,
             rows=[_row(name, summary) for name, summary in named.items()],
             files={name: path for name, path in files.items() if path.exists()},
         )
+
+
+def _undecided(summary: Mapping[str, Any]) -> bool:
+    """Whether the clean logit difference is not clear of 0: there is little to find then."""
+    ends = summary["clean"]["logit_diff_interval"]
+    return ends is not None and ends[0] <= 0 <= ends[1]
 
 
 def _row(name: str, summary: Mapping[str, Any]) -> tuple[str, ...]:

@@ -42,8 +42,8 @@ class Examples:
     """The rows of a corpus that can be measured.
 
     excluded: reason → row numbers left out. bos: the id that every prompt begins with, or None.
-    truncated: rows whose prompt lost its beginning. multi_token: rows read by the first token of a
-    longer target or foil.
+    truncated: rows of which a prompt lost its beginning. multi_token: rows read by the first token
+    of a longer target or foil.
     """
 
     rows: tuple[Example, ...]
@@ -113,11 +113,13 @@ def prepare(
     if several:
         logger.warning("%d rows have answers of several tokens; their first is read", several)
     if read.cut:
-        logger.warning("%d prompts are longer than %d tokens; their end is kept", read.cut, limit)
+        logger.warning(
+            "%d rows have prompts of more than %d tokens; their end is kept", len(read.cut), limit
+        )
     if not examples:
         raise BadInput("no row is left to measure: target and foil begin alike in all of them")
     left_out = {"target and foil begin with the same token": tuple(same)} if same else {}
-    return Examples(tuple(examples), left_out, read.bos, read.cut, several)
+    return Examples(tuple(examples), left_out, read.bos, len(read.cut), several)
 
 
 def continuation_ids(tokenizer: PreTrainedTokenizerBase, prompt: str, text: str) -> Ids:
@@ -140,7 +142,8 @@ class _Reader:
     """Tokenises prompts under one policy and counts those it had to cut."""
 
     def __init__(self, tokenizer: Any, prepend_bos: PrependBos, limit: int) -> None:
-        self.tokenizer, self.policy, self.limit, self.cut = tokenizer, prepend_bos, limit, 0
+        self.tokenizer, self.limit = tokenizer, limit
+        self.cut: set[int] = set()
         bos = tokenizer.bos_token_id
         if prepend_bos == "always" and bos is None:
             raise BadInput("--prepend-bos always: this tokenizer has no BOS token")
@@ -159,6 +162,6 @@ class _Reader:
             raise BadInput(f"row {row}: {name} prompt {text!r} has no token")
         first = [] if self.bos is None else [self.bos]
         if len(first) + len(ids) > self.limit:
-            self.cut += 1
+            self.cut.add(row)
             ids = ids[len(first) + len(ids) - self.limit :]
         return (*first, *ids)

@@ -62,7 +62,7 @@ class RebuildResult:
                 tag,
                 str(part["run_id"]),
                 f"{part['n_prompts']:,}",
-                f"{part['clean']['logit_diff']:.3f}",
+                f"{part['clean']['logit_diff']:+.3f}",
             )
             for tag, part in self.summary["conditions"].items()
         ]
@@ -74,6 +74,7 @@ class RebuildResult:
             files={
                 "cross-condition": self.folder / "artifacts" / "cross_condition",
                 "summary": self.folder / SUMMARY,
+                "report": self.folder / "report.html",
             },
         )
 

@@ -67,17 +67,17 @@ def _kind(told: Mapping[str, Any]) -> str:
     return next((kind for kind in ("pairs", "subsets", "layers") if told.get(kind)), "heads")
 
 
-def act(battery: Mapping[str, Any]) -> str:
-    """What was done to a head, as a gerund: "removing"."""
+def act(battery: Mapping[str, Any], what: str = "it") -> str:
+    """What was done to a head, as a gerund: "removing it"."""
     if battery.get("type") == "activation_patch":
-        return "patching"
+        return f"patching {what}"
     method = battery.get("method", "zero")
     if method == "mean":
-        return "replacing by its mean"
+        return f"replacing {what} by its mean"
     if method == "resample":
-        return "replacing by its output on another prompt"
+        return f"replacing {what} by its output on another prompt"
     scale = battery.get("scale", next(iter(battery.get("scales") or [0.0])))
-    return "removing" if scale == 0 else f"scaling by {scale:g}"
+    return f"removing {what}" if scale == 0 else f"scaling {what} by {scale:g}"
 
 
 def sure(effect: Mapping[str, Any], q: str = "q", interval: str = "interval") -> bool:
@@ -119,7 +119,7 @@ def _of(
         facts=[
             ("q", notation.p_value(q), f"over {told['n_prompts']} distinct prompts"),
             *facts,
-            (f"Logit difference of the {run} run", logits(clean).value(clean), "nothing changed"),
+            (f"Logit difference of the {run} run", logits(clean).value(clean), _decided(told)),
         ],
     )
 
@@ -132,11 +132,11 @@ def _head(told: Mapping[str, Any], where: str, conditions: int) -> Headline:
     rank = top["percentile_in_layer"]
     if sure(top):
         beside = "" if rank is None else f", {_rank(rank)}"
-        text = f"{where}head {top['name']} matters most: {act(told['battery'])} it {moved}{beside}"
+        text = f"{where}head {top['name']} matters most: {act(told['battery'])} {moved}{beside}"
     else:
         text = (
             f"{where}no head stands out. The largest change is that of head {top['name']}: "
-            f"{act(told['battery'])} it {moved}, and that is not settled"
+            f"{act(told['battery'])} {moved}, and that is not settled"
         )
     if conditions > 1:
         text += f". No head holds in all {conditions} conditions"
@@ -152,7 +152,7 @@ def _everywhere(told: Told, across: Mapping[str, Any]) -> Headline:
     first = next(iter(told.values()))
     verb = "raises" if top["sign"] > 0 else "lowers"
     text = (
-        f"Head {top['head']} matters in all {len(told)} conditions: {act(first['battery'])} it "
+        f"Head {top['head']} matters in all {len(told)} conditions: {act(first['battery'])} "
         f"{verb} the logit difference by {metric.magnitude(effects[least])} ({least}) to "
         f"{metric.magnitude(effects[most])} ({most}), every interval clear of zero"
     )
@@ -181,7 +181,7 @@ def _layer(told: Mapping[str, Any], where: str) -> Headline:
         text = (
             f"{where}between layers {before['layers']} and {top['layers']} the patch changes most: "
             f"its effect goes from {metric.difference(before['delta_logit_diff'])} to "
-            f"{metric.difference(top['delta_logit_diff'])}{_share(top)}"
+            f"{metric.difference(top['delta_logit_diff'])}{_shares(before, top)}"
         )
     else:
         verb = "raises" if top["delta_logit_diff"] > 0 else "lowers"
@@ -200,7 +200,8 @@ def _pair(told: Mapping[str, Any], where: str) -> Headline:
     top = told["pairs"][0]
     a, b = top["name"].split("+")
     if top["synergy"] is None:
-        return _of(top, f"{where}{act(told['battery'])} heads {a} and {b} together", a, told)
+        done = act(told["battery"], f"heads {a} and {b}")
+        return _of(top, f"{where}{done} together", a, told)
     metric = logits(top["synergy"])
     more = "more" if top["synergy"] * top["delta_logit_diff"] > 0 else "less"
     text = (
@@ -223,8 +224,9 @@ def _set(told: Mapping[str, Any], where: str) -> Headline:
     top = max(told["subsets"], key=lambda row: abs(row["delta_logit_diff"]))
     metric = logits(top["delta_logit_diff"])
     verb = "raises" if top["delta_logit_diff"] > 0 else "lowers"
+    these = f"{top['label']} ({' '.join(top['heads'])})"
     text = (
-        f"{where}{act(told['battery'])} {top['label']} ({' '.join(top['heads'])}) {verb} the logit "
+        f"{where}{act(told['battery'], these)} {verb} the logit "
         f"difference by {metric.magnitude(top['delta_logit_diff'])}"
     )
     random = top["random_sets"]
@@ -238,12 +240,28 @@ def _set(told: Mapping[str, Any], where: str) -> Headline:
     return _of(top, text, top["label"], told, facts=facts)
 
 
+def _decided(told: Mapping[str, Any]) -> str:
+    """What to know of the undisturbed run: nothing was changed, and whether it has a preference."""
+    ends = told.get("clean", {}).get("logit_diff_interval")
+    if ends is not None and ends[0] <= 0 <= ends[1]:
+        return "not clear of zero: the model itself is undecided"
+    return "nothing changed"
+
+
 def _share(row: Mapping[str, Any]) -> str:
     share = row["recovered"]
     # Far outside, the two prompts hardly differ, and a share of nothing says nothing.
     if share is None or not 0 <= share <= 1.2:
         return ""
     return f", {100 * share:.0f} % of what separates the two prompts"
+
+
+def _shares(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+    """What two patches recover, where both are shares of something."""
+    first, second = before["recovered"], after["recovered"]
+    if first is None or second is None or not _share(after) or not -0.2 <= first <= 1.2:
+        return ""
+    return f" ({100 * first:.0f} % to {100 * second:.0f} % of what separates the two prompts)"
 
 
 def _rank(percentile: float) -> str:

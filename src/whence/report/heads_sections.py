@@ -53,7 +53,7 @@ def heads_section(told: Told, heatmap: Markup | None) -> Section:
     first = next(iter(told.values()))
     return Section(
         "Heads",
-        f"What {act(first['battery'])} one head at a time does to the logit of the target minus "
+        f"What {act(first['battery'], 'one head at a time')} does to the logit of the target minus "
         "that of the foil. Intervals come from resampling distinct prompts; q corrects for the "
         "number of heads.",
         render(

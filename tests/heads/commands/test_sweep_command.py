@@ -205,3 +205,24 @@ def test_bos_is_the_tokenizers_unless_it_is_asked_for(
     assert found["always"][0] == 1
     assert found["never"][0] is None
     assert found["never"][1] != found["always"][1]
+
+
+def test_several_seeds_are_one_line_a_head(
+    zoo_folder: Callable[[str], Path],
+    small_corpus: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    flags = ("--ablation", "resample", "--seeds", "0", "1", "2", "--layers", "1")
+    assert main(words(zoo_folder("gpt2"), small_corpus, tmp_path / "H", *flags)) == 0
+    shown = [line.split()[0] for line in capsys.readouterr().out.splitlines() if " [" in line][1:]
+    assert sorted(shown) == ["1:0", "1:1", "1:2", "1:3"]
+
+
+def test_a_model_that_does_not_know_is_said_to_be_undecided(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    corpus = tmp_path / "negation.jsonl"  # the tiny model is at chance there
+    write_jsonl(corpus, make_probes(make_world(), "negation", 60))
+    assert main(words("tiny", corpus, tmp_path / "H", "--layers", "5")) == 0
+    assert "The model itself is undecided here" in capsys.readouterr().out

@@ -55,6 +55,14 @@ class HeadsResult:
         frame: pd.DataFrame = table.to_pandas()
         return frame[frame["metric"] == metric].reset_index(drop=True)
 
+    def _joint(self, name: str) -> pd.DataFrame:
+        """`frame` over all seeds together, one row per head, layer, pair or set."""
+        if len(self.summary["seeds"]["used"]) == 1:
+            return self.frame(name)
+        table = getattr(self.tables.joint, f"{name}s")
+        frame: pd.DataFrame = table.to_pandas()
+        return frame[frame["metric"] == "delta_logit_diff"].reset_index(drop=True)
+
     def finding(self) -> Finding:
         """The strongest effects on the logit difference, with intervals."""
         clean = self.summary["clean"]
@@ -66,7 +74,7 @@ class HeadsResult:
         )
         columns, rows, strongest = self._table()
         return Finding(
-            headline=f"{start} {strongest} {self._noise()}".strip(),
+            headline=" ".join(filter(None, [start, self._undecided(), strongest, self._noise()])),
             columns=columns,
             rows=rows,
             files={
@@ -75,6 +83,13 @@ class HeadsResult:
                 if (self.folder / name).is_file()
             },
         )
+
+    def _undecided(self) -> str:
+        """A warning where the model itself does not tell target from foil."""
+        ends = self.summary["clean"]["logit_diff_interval"]
+        if ends is None or not ends[0] <= 0 <= ends[1]:
+            return ""
+        return f"The model itself is undecided here: its 95 % interval is {interval(*ends)}."
 
     def _noise(self) -> str:
         """A warning where the strongest effect is not far above what arithmetic alone does."""
@@ -93,11 +108,11 @@ class HeadsResult:
         if self.tables.subset_impact is not None:
             return self._rows("subset", "label", "set")
         if self.tables.layer_impact is not None:
-            return self._rows("layer", "layers", "patched layers")
+            return self._layers()
         return self._heads()
 
     def _heads(self) -> tuple[Sequence[str], Sequence[Sequence[str]], str]:
-        frame = _strongest(self.frame("head"), "delta")
+        frame = _strongest(self._joint("head"), "delta")
         rows = [
             (
                 f"{row.layer}:{row.head}",
@@ -115,7 +130,7 @@ class HeadsResult:
     def _rows(
         self, name: str, label: str, title: str
     ) -> tuple[Sequence[str], Sequence[Sequence[str]], str]:
-        frame = self.frame(name)
+        frame = self._joint(name)
         frame = frame[~frame["kind"].isin(["sham", "random"])]
         rows = [
             (
@@ -130,8 +145,18 @@ class HeadsResult:
         said = f"Strongest: {best[label]}, Δ logit difference {best['delta']:+.4f}."
         return (title, "Δ logit diff", "95 % interval", "q"), rows, said
 
+    def _layers(self) -> tuple[Sequence[str], Sequence[Sequence[str]], str]:
+        columns, rows, _ = self._rows("layer", "layers", "patched layers")
+        frame = self._joint("layer")
+        frame = frame[frame["kind"] == "patch"]
+        shares = dict(zip(frame["layers"], frame["recovered"], strict=True))
+        rows = [(*row, number(shares[row[0]], "{:.0%}")) for row in rows]
+        best = _strongest(frame, "delta").iloc[0]
+        said = f"Largest change: layer {best['layers']}, {best['delta']:+.4f}."
+        return (*columns, "recovered"), rows, said
+
     def _pairs(self) -> tuple[Sequence[str], Sequence[Sequence[str]], str]:
-        frame = _strongest(self.frame("pair"), "synergy")
+        frame = _strongest(self._joint("pair"), "synergy")
         rows = [
             (
                 f"{row.layer_a}:{row.head_a} + {row.layer_b}:{row.head_b}",

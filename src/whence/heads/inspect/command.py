@@ -41,7 +41,9 @@ class InspectConfig(PromptedConfig):
 
     heads: tuple[str, ...] = Field(min_length=1, description="Heads to look at, as 0:2 0:4 0:7.")
     ablate: tuple[str, ...] = Field(
-        default=(), description="Heads to set to zero at all tokens, as 0:7; those before can tell."
+        default=(),
+        description="Heads to set to zero at all tokens, as 0:7; only heads of later layers can "
+        "change.",
     )
     row: tuple[int, ...] = Field(
         default=(0,), min_length=1, description="Rows of the corpus, from 0."
