@@ -74,9 +74,11 @@ def check(name: str, out: Path, dtype: str = "float16") -> None:
         # Unlike the earlier lab's patches, these depend on the layer.
         for tag in ("facts", "neg", "cf"):
             assert len({round(r["value"], 4) for r in found if r["condition"] == tag}) > 1
-        # The last block's output at the last token is the source's: all of it is recovered.
+        # The last block's output at the last token is the source's, and so is all that follows.
         (last,) = (r for r in found if r["condition"] == "facts" and r["layer"] == 13)
-        assert last["recovered"] == pytest.approx(1, abs=1e-6)
+        clean = told["conditions"]["facts"]["clean"]
+        gap = clean["source_logit_diff"] - clean["logit_diff"]
+        assert last["delta"] == pytest.approx(gap, abs=1e-6)
         verified = json.loads((out / "metrics/verify.json").read_text())
         assert verified["passed"] is True
         assert list(verified["conditions"]) == TAGS
