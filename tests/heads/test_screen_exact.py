@@ -12,7 +12,7 @@ import zoo
 from heads_by_hand import EXACT, measured
 
 from whence.errors import BadInput
-from whence.heads import screen_exact
+from whence.heads import condition
 from whence.heads.battery import Positions
 from whence.heads.commands.patch import PatchConfig, patch
 from whence.heads.commands.sweep import SweepConfig, sweep
@@ -128,13 +128,13 @@ def test_shards_that_are_there_are_not_computed_again(
     whole = exactly(loaded, small_corpus, tmp_path, **what)
     next(tmp_path.rglob("0001.parquet")).unlink()
     starts = []
-    example_rows = screen_exact.example_rows
+    example_rows = condition.example_rows
 
     def noting(asked: Any, members: Any, *more: Any) -> Any:
         starts.append(asked[members[0]].start)
         return example_rows(asked, members, *more)
 
-    monkeypatch.setattr(screen_exact, "example_rows", noting)
+    monkeypatch.setattr(condition, "example_rows", noting)
     again = exactly(loaded, small_corpus, tmp_path, **what)
     assert starts == [1]
     assert again.result.per_example.equals(whole.result.per_example)

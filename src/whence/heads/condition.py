@@ -91,7 +91,7 @@ def run_condition(
     clean = sweep.baseline()
     source = _source_logit_diff(sweep, examples, patch_from)
     baseline = Baseline(examples, units, clean, source, sweep.noise())
-    table = _run_shards(sweep, asked, baseline, shards, label)
+    table = run_shards(sweep, asked, baseline, shards, label)
     return ConditionResult(
         per_example=with_seeds(table, drawn, [unit.prompt for unit in units]),
         baseline=baseline.summary(),
@@ -123,14 +123,18 @@ def _source_logit_diff(
     return partner.baseline()["logit_diff"]
 
 
-def _run_shards(
+def run_shards(
     sweep: Sweep,
     asked: Sequence[Intervention],
     baseline: Baseline,
     shards: Path,
     label: str,
 ) -> pa.Table:
-    """The rows of every intervention, from shards already there and from those made now."""
+    """The rows of every intervention, from shards already there and from those made now.
+
+    shards: one Parquet file per start layer. Rows stand by intervention (its position in `asked`)
+    and by example (the column `row`).
+    """
     import pyarrow as pa
 
     def shard(start: int) -> Path:

@@ -195,7 +195,9 @@ def _draw_others(groups: Sequence[Group], seed: int) -> list[list[Place]]:
 
     def another(prompt: tuple[int, ...]) -> Place:
         rng = random.Random(f"resample:{seed}:{prompt}")
-        return rng.choice([place for place in places if prompts[place] != prompt])
+        while prompts[place := rng.choice(places)] == prompt:
+            pass
+        return place
 
     return [[another(unit.prompt) for unit in group.units] for group in groups]
 

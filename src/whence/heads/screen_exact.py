@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from whence.errors import BadInput
-from whence.heads.baseline import Baseline, example_rows
-from whence.heads.condition import ConditionResult
+from whence.heads.baseline import Baseline
+from whence.heads.condition import ConditionResult, run_shards
 from whence.heads.gradients import Against, Floats
 from whence.heads.groups import make_groups, units_of
 from whence.heads.interventions import Fill, Intervention, Touch
@@ -22,14 +22,10 @@ from whence.heads.prompts import Examples
 from whence.heads.reading import Reading
 from whence.heads.sweep import Sweep
 from whence.models.sites import Site
-from whence.runs.atomic import whole_file
 from whence.runs.jsonfile import read_json
-from whence.runs.progress import Progress
-from whence.runs.tables import read_table, write_parquet
+from whence.runs.tables import read_table
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from whence.models.replay import Replay
 
 FILL: Mapping[Against, Fill] = {"zero": "scale", "mean": "mean", "corrupt": "source"}
@@ -104,7 +100,7 @@ def measure_exactly(
     baseline = Baseline(examples, units, sweep.baseline())
     names = "\n".join([against, positions, *(one.label for one in asked)])
     folder = shards / hashlib.sha256(names.encode()).hexdigest()[:12]
-    table = _shards(sweep, asked, baseline, folder)
+    table = run_shards(sweep, asked, baseline, folder, "exact verification")
     changes = table["logit_diff"].to_numpy() - table["clean_logit_diff"].to_numpy()
     rows = changes.reshape(len(asked), -1)
     kept = table.slice(0, shown * rows.shape[1]).drop_columns(["row"])
@@ -131,27 +127,6 @@ def measure_exactly(
         pairs=dict(zip(pairs, rows[len(singles) : at], strict=True)),
         nodes=dict(zip(nodes, rows[at:], strict=True)),
     )
-
-
-def _shards(
-    sweep: Sweep, asked: Sequence[Intervention], baseline: Baseline, folder: Path
-) -> pa.Table:
-    import pyarrow as pa
-
-    def shard(start: int) -> Path:
-        return folder / f"{start:04d}.parquet"
-
-    starts = sorted({one.start for one in asked})
-    present = {start for start in starts if shard(start).is_file()}
-    done = sum(1 for one in asked if one.start in present)
-    with Progress("exact verification", len(asked), "interventions", done) as progress:
-        made = sweep.run_missing(asked, lambda start: start in present)
-        for start, members, readings in made:
-            with whole_file(shard(start)) as temporary:
-                write_parquet(example_rows(asked, members, readings, baseline), temporary)
-            progress.advance(len(members))
-    tables = [read_table(shard(start)) for start in starts]
-    return pa.concat_tables(tables).sort_by([("intervention", "ascending"), ("row", "ascending")])
 
 
 def read_sweep(
