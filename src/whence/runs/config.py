@@ -8,11 +8,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field, SecretBytes, SecretStr
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretBytes, SecretStr
 
 from whence.runs.jsonfile import plain
+
+
+def split_commas(value: Any) -> Any:
+    """`"a,b"` and `["a,b", "c"]` as separate words; what is not made of strings stays as it is."""
+    if isinstance(value, str):
+        value = [value]
+    if not isinstance(value, list | tuple):
+        return value
+    parts = [item.split(",") if isinstance(item, str) else [item] for item in value]
+    words = [part.strip() if isinstance(part, str) else part for group in parts for part in group]
+    return tuple(word for word in words if word != "")
+
+
+Words = Annotated[tuple[str, ...], BeforeValidator(split_commas)]
+"""Names given as `--x a b`, `--x a,b` or a list in a file."""
+Numbers = Annotated[tuple[int, ...], BeforeValidator(split_commas)]
+"""The same for whole numbers."""
 
 
 class Config(BaseModel):

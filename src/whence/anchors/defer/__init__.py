@@ -1,0 +1,1 @@
+"""Which sentences a probe may label alone, and which are left to rollouts."""

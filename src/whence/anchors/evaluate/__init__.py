@@ -1,0 +1,1 @@
+"""How good a probe is, on problems that it has not seen, and against which baseline."""

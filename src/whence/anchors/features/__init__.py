@@ -1,0 +1,1 @@
+"""Activations of sentences: captured once per trace and model, kept apart from labels."""

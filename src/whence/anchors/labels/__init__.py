@@ -1,0 +1,1 @@
+"""Importance of sentences from rollouts, as published and recomputed, with standard errors."""

@@ -1,0 +1,1 @@
+"""Where each sentence lies in its trace: in characters, then in tokens."""
