@@ -94,7 +94,7 @@ def split_into_sentences(text: str) -> list[str]:
             merged[-1] += piece
         else:
             merged.append(piece)
-    return [piece.strip() for piece in merged if piece.strip()]
+    return [piece.replace("\n", " ").strip() for piece in merged if piece.strip()]
 
 
 def _trace(row: Any, where: str) -> Trace:
