@@ -211,6 +211,7 @@ def test_an_experiment_without_comparisons_has_no_verdict(report: Any):
     [
         ({}, "supported"),
         ({"seeds": 1}, "one seed: not a finding"),
+        ({"seeds": 0}, "supported"),
         ({"interval": None, "p": None, "q": None}, "no interval: not settled"),
         ({"interval": [-0.01, 0.2]}, "not settled"),
         ({"q": 0.2}, "not settled"),

@@ -11,7 +11,7 @@ from statsmodels.stats.anova import anova_lm
 
 from whence.errors import BadInput
 from whence.stats import hierarchical_bootstrap, paired_difference, spread
-from whence.stats.hierarchical import _crossed_means
+from whence.stats.hierarchical import _crossed_means, over_clusters
 
 
 def crossed(
@@ -161,3 +161,29 @@ def test_bad_input_is_named() -> None:
         hierarchical_bootstrap(np.zeros((2, 6)), np.r_[np.ones((1, 6)), np.zeros((1, 6))])
     with pytest.raises(BadInput, match="at least 2 of each"):
         spread(np.zeros((1, 6)))
+
+
+def test_what_no_seed_changes_is_judged_over_clusters_by_the_wider_interval() -> None:
+    d = np.random.default_rng(7).normal(0.2, 1, size=12)
+    found, plain = over_clusters(d[None]), paired_difference(d, np.zeros(12))
+    exact = stats.ttest_1samp(d, 0)
+    ends = exact.confidence_interval(0.95)
+    assert found.interval is not None
+    assert plain.interval is not None
+    assert found.interval.low == pytest.approx(min(plain.interval.low, ends.low))
+    assert found.interval.high == pytest.approx(max(plain.interval.high, ends.high))
+    assert plain.p is not None
+    assert found.p == pytest.approx(max(plain.p, exact.pvalue))
+    with pytest.raises(BadInput, match="one row"):
+        over_clusters(np.ones((2, 6)))
+
+
+@pytest.mark.parametrize("clusters", [5, 10, 20])
+def test_coverage_over_few_clusters_is_nominal(clusters: int) -> None:
+    rng = np.random.default_rng(clusters)
+    inside = 0
+    for _ in range(500):
+        interval = over_clusters(rng.normal(size=(1, clusters)), draws=999).interval
+        assert interval is not None
+        inside += interval.low <= 0 <= interval.high
+    assert 0.93 <= inside / 500 <= 0.985

@@ -54,7 +54,9 @@ def test_an_arm_without_seeds_meets_every_seed_of_the_other() -> None:
     np.testing.assert_array_equal(forward, VALUES - OTHER[0])
     np.testing.assert_array_equal(backward, OTHER[0] - VALUES)
     both = pd.concat([table("x", [None], ROWS, VALUES[:1]), table("y", [None], ROWS, OTHER[:1])])
-    assert pair(both, "x", "y", "loss", "row_id").seeds == 1
+    pairs = pair(both, "x", "y", "loss", "row_id")
+    assert pairs.seeds == 0
+    np.testing.assert_array_equal(pairs.cells()[0], (VALUES - OTHER)[:1])
 
 
 def test_repeats_of_something_deterministic_count_once() -> None:

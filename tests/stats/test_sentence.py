@@ -92,6 +92,12 @@ def say(*, better: bool = True, reason: str | None = None, dropped=0, repeats=0,
             "3 seeds, 4 items); 2 seeds only repeated another, counted once",
         ),
         (
+            say(effect=0.02, interval=(-0.03, 0.07), p=0.41, seeds=0, items=20, seeds_needed=None),
+            "no difference between top_k and matched_random on accuracy that this design could "
+            "see: 0.02 [-0.03, 0.07] (no seed changes either, 20 items, p = 0.41); smallest "
+            "detectable 0.08, and only more items would settle it",
+        ),
+        (
             say(effect=0.0041, interval=(0.0004, 0.0078)),
             "top_k beats matched_random on accuracy by 0.0041 [0.0004, 0.0078] "
             "(3 seeds, 200 items, p = 0.0002)",

@@ -247,3 +247,20 @@ def test_six_comparisons_of_five_seeds_by_two_hundred_items_are_quick() -> None:
     started = time.process_time()
     verdicts(TABLE, pairs, {"correct": True, "loss": False})
     assert time.process_time() - started < 3
+
+
+def test_arms_that_no_seed_changes_are_judged_over_items_and_may_be_a_finding() -> None:
+    one = TABLE[(TABLE["seed"] == 0) & TABLE["arm"].isin(["top_k", "bm25"])].assign(seed=None)
+    found = compare(one, "top_k", "bm25", "loss", higher_is_better=False)
+    diff = (grid(TABLE, "top_k", "loss") - grid(TABLE, "bm25", "loss"))[0]
+    assert (found.seeds, found.items, found.seeds_needed) == (0, 200, None)
+    assert found.effect == pytest.approx(diff.mean())
+    assert found.interval is not None
+    assert found.interval[1] < 0
+    assert found.sentence.startswith("top_k beats bm25 on loss, lower by 0.")
+    assert "(no seed changes either, 200 items, p = " in found.sentence
+    few = one[one["row_id"].isin(["e1", "e2", "e3"])]
+    none = compare(few, "top_k", "bm25", "loss", higher_is_better=False)
+    assert (none.interval, none.seeds) == (None, 0)
+    assert none.sentence.startswith("no verdict: 3 clusters, and an interval needs at least 5")
+    assert none.sentence.endswith("no seed changes either, 3 items)")

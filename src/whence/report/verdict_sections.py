@@ -28,10 +28,10 @@ class Standing:
 def standing(comparison: Comparison, alpha: float = 0.05) -> Standing:
     """Whether a comparison settles anything.
 
-    It does when it has two seeds or more, an interval clear of zero, and q ≤ alpha (p where no q
-    was computed). Lower is better for losses.
+    It does when it has two seeds or more (or none, because no seed changes either arm), an interval
+    clear of zero, and q ≤ alpha (p where no q was computed). Lower is better for losses.
     """
-    if comparison["seeds"] < 2:
+    if comparison["seeds"] == 1:
         return Standing("one seed: not a finding", "one seed", "open")
     if comparison["interval"] is None:
         return Standing("no interval: not settled", "no interval", "open")

@@ -11,7 +11,7 @@ experiment at all: Bouthillier et al. 2021 (MLSys), Agarwal et al. 2021 (NeurIPS
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -120,6 +120,44 @@ def hierarchical_bootstrap(
         items=rows,
         standard_error=max(seed_error, float(means.std())),
     )
+
+
+def over_clusters(
+    diff: ArrayLike,
+    sizes: ArrayLike | None = None,
+    *,
+    draws: int = DRAWS,
+    confidence: float = CONFIDENCE,
+    seed: int = 0,
+) -> PairedDifference:
+    """The same for what no seed changes: diff, sizes [1, clusters]; only clusters are drawn.
+
+    The interval is the wider, end by end, of the percentile bootstrap over clusters and Student's t
+    over them (clusters − 1 degrees of freedom; of the linearised ratio where they differ in size).
+    The bootstrap alone is too narrow where clusters are few, and a verdict rests on this one:
+    coverage of the nominal 95 % on normal differences is 0.95 to 0.96 with 5, 7, 10 and 20 clusters
+    (2,000 simulations each; the bootstrap alone: 0.83 with 5, 0.90 with 10, 0.93 with 20).
+
+    Raises BadInput as `hierarchical_bootstrap`, and for more than one row.
+    """
+    sums, counts = _cells(diff, sizes)
+    if len(sums) != 1:
+        raise BadInput(f"diff has {len(sums)} seeds: one row was expected where no seed matters")
+    plain = difference_from_totals(
+        sums[0], counts[0], draws=draws, confidence=confidence, seed=seed
+    )
+    if plain.interval is None or plain.standard_error is None or plain.p is None:
+        return plain
+    clusters = plain.clusters
+    reach, p = _student(plain.effect, plain.standard_error, clusters - 1, confidence)
+    interval = Interval(
+        min(plain.interval.low, plain.effect - reach),
+        max(plain.interval.high, plain.effect + reach),
+        confidence,
+        f"wider of: percentile bootstrap over {clusters} clusters, {draws} draws; t over them",
+        clusters,
+    )
+    return replace(plain, interval=interval, p=max(plain.p, p))
 
 
 def spread(diff: ArrayLike, sizes: ArrayLike | None = None) -> Spread:

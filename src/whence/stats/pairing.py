@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,7 +22,7 @@ class Pairs:
 
     arm, control: the metric, [n], row by row the same seed and item;
     seed_index, cluster_index: [n], from 0; seeds, clusters, items: how many there are (items are
-    distinct row_ids, clusters what is resampled);
+    distinct row_ids, clusters what is resampled); 0 seeds where no seed changes either arm;
     dropped: rows of either arm without a partner; repeats: seeds left out because they only repeat
     another seed's numbers; right_wrong: every value is 0 or 1.
     """
@@ -41,7 +41,8 @@ class Pairs:
     def cells(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Total arm − control and number of rows per [seed, cluster]."""
         flat = self.seed_index * self.clusters + self.cluster_index
-        shape, size = (self.seeds, self.clusters), self.seeds * self.clusters
+        shape = (max(1, self.seeds), self.clusters)
+        size = shape[0] * shape[1]
         totals = np.bincount(flat, weights=self.arm - self.control, minlength=size)
         rows = np.bincount(flat, minlength=size)
         return totals.astype(np.float64).reshape(shape), rows.astype(np.float64).reshape(shape)
@@ -72,7 +73,8 @@ def pair(items: pd.DataFrame, arm: str, control: str, metric: str, cluster: str)
     # A seedless row meets several seeds; any other row meets one partner at most.
     distinct = paired["row_id"].nunique()
     matched = sum(distinct if none else len(paired) for none in seedless)
-    return _without_repeats(paired, len(left) + len(right) - matched)
+    pairs = _without_repeats(paired, len(left) + len(right) - matched)
+    return replace(pairs, seeds=0) if all(seedless) else pairs
 
 
 def metric_values(items: pd.DataFrame, metric: str) -> NDArray[np.float64]:

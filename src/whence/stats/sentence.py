@@ -35,7 +35,8 @@ def _verdict(
     c: Comparison, on: str, higher_is_better: bool, alpha: float, reason: str | None
 ) -> str:
     items = _count(c.items, "item")
-    size = f"{_count(c.seeds, 'seed')}, {items}"
+    seeds = _count(c.seeds, "seed") if c.seeds else "no seed changes either"
+    size = f"{seeds}, {items}"
     if c.seeds == 1:
         said = f"{c.arm} minus {on} is {_signed(c.effect, c.interval)} over {items}"
         return f"one seed: not a finding ({said}{'' if reason is None else f'; {reason}'})"
@@ -49,7 +50,7 @@ def _verdict(
         return (
             f"no difference between {c.arm} and {on} that this design could see: "
             f"{_signed(c.effect, c.interval)} ({size}); smallest detectable {smallest}, "
-            f"{_settling(c.effect, c.seeds_needed)}"
+            f"{_settling(c)}"
         )
     amount = _magnitude(c.effect, c.interval)
     if c.q is not None and c.q > alpha:
@@ -63,7 +64,10 @@ def _verdict(
     return f"{c.arm} {relation} {on}{direction} by {amount} ({size})"
 
 
-def _settling(effect: float, needed: int | None) -> str:
+def _settling(c: Comparison) -> str:
+    effect, needed = c.effect, c.seeds_needed
+    if c.seeds == 0:
+        return "and only more items would settle it"
     if effect == 0:
         return "and no number of seeds settles an effect of 0"
     if needed is None:

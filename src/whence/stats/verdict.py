@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from whence.stats.hierarchical import hierarchical_bootstrap, spread
+from whence.stats.hierarchical import hierarchical_bootstrap, over_clusters, spread
 from whence.stats.intervals import CONFIDENCE, DRAWS
 from whence.stats.multiplicity import benjamini_hochberg
 from whence.stats.paired import mcnemar_exact
@@ -28,10 +28,11 @@ class Comparison:
 
     effect: mean of arm − control in the metric's unit, whatever its direction.
     interval: (low, high) or None; p, q: None without an interval.
-    seeds, items: distinct seeds and distinct row_ids that were compared.
+    seeds, items: distinct seeds and distinct row_ids that were compared; 0 seeds where no seed
+    changes either arm, so that the items are all there is to vary.
     minimum_detectable_effect: smallest |effect| this design finds with 80 % power; None without an
     interval. seeds_needed: seeds at which an effect of the observed size would be found with 80 %
-    power; None with one seed (the spread between seeds is then unknown), with
+    power; None with one seed or none (the spread between seeds is then unknown), with
     an effect of 0, or when no number of seeds on these items would do.
     """
 
@@ -96,7 +97,8 @@ def verdicts(
 
     - Pairing: on (seed, row_id) that both arms have; rows without a partner are left out and
       counted in the sentence. An arm whose `seed` is empty (None/NaN) throughout depends on no
-      seed and is paired with every seed of the other.
+      seed and is paired with every seed of the other. Where both arms are such, items alone are
+      judged (`over_clusters`), seeds is 0, and more seeds are neither wanted nor missed.
     - Seeds that only repeat another seed's numbers in both arms are counted once.
     - Two seeds or more: `hierarchical_bootstrap` over seeds × clusters of items. One seed: items
       alone, p by exact McNemar for right/wrong metrics on single items (it may then disagree with
@@ -150,12 +152,11 @@ def _draft(
 ) -> _Draft:
     pairs = pair(items, arm, control, metric, cluster)
     totals, sizes = pairs.cells()
-    difference = hierarchical_bootstrap(
-        totals, sizes, draws=draws, confidence=confidence, seed=seed
-    )
+    judge = hierarchical_bootstrap if pairs.seeds else over_clusters
+    difference = judge(totals, sizes, draws=draws, confidence=confidence, seed=seed)
     interval, p, error = difference.interval, difference.p, difference.standard_error
     detectable, needed = None, None
-    if error is not None and pairs.seeds == 1:
+    if error is not None and pairs.seeds <= 1:
         detectable = minimum_detectable_effect(error, pairs.clusters - 1, confidence=confidence)
         if pairs.right_wrong and pairs.clusters == pairs.items:
             p = mcnemar_exact(pairs.arm, pairs.control)
