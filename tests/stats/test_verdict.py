@@ -264,3 +264,16 @@ def test_arms_that_no_seed_changes_are_judged_over_items_and_may_be_a_finding() 
     assert (none.interval, none.seeds) == (None, 0)
     assert none.sentence.startswith("no verdict: 3 clusters, and an interval needs at least 5")
     assert none.sentence.endswith("no seed changes either, 3 items)")
+
+
+def test_items_without_the_metric_are_refused_or_left_out_as_asked() -> None:
+    holes = TABLE.assign(loss=TABLE["loss"].where(TABLE["row_id"] != "e3"))
+    holes.loc[(holes["arm"] == "bm25") & (holes["row_id"] == "e5"), "loss"] = np.nan
+    pairs, metrics = [("top_k", "bm25")], {"loss": False, "correct": True}
+    with pytest.raises(BadInput, match="'loss' is nan"):
+        verdicts(holes, pairs, metrics)
+    loss, correct = verdicts(holes, pairs, metrics, leave_out_undefined=True)
+    without = TABLE[~TABLE["row_id"].isin(["e3", "e5"])]
+    assert loss.effect == compare(without, "top_k", "bm25", "loss").effect
+    assert (loss.items, correct.items) == (198, 200)
+    assert "5 rows without a partner" in loss.sentence

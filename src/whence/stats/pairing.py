@@ -48,7 +48,15 @@ class Pairs:
         return totals.astype(np.float64).reshape(shape), rows.astype(np.float64).reshape(shape)
 
 
-def pair(items: pd.DataFrame, arm: str, control: str, metric: str, cluster: str) -> Pairs:
+def pair(
+    items: pd.DataFrame,
+    arm: str,
+    control: str,
+    metric: str,
+    cluster: str,
+    *,
+    leave_out_undefined: bool = False,
+) -> Pairs:
     """Pair two arms on (seed, row_id); see `whence.stats.verdict.verdicts` for the rules.
 
     Raises BadInput for a missing column or arm, an arm against itself, duplicate (arm, seed,
@@ -58,6 +66,8 @@ def pair(items: pd.DataFrame, arm: str, control: str, metric: str, cluster: str)
     require_columns(items, ["arm", "seed", "row_id", metric, cluster])
     if arm == control:
         raise BadInput(f"arm and control are both {arm!r}: a comparison needs two arms")
+    if leave_out_undefined:
+        items = items[items[metric].notna()]
     left, right = (_rows_of(items, name, metric, cluster) for name in (arm, control))
     seedless = [bool(side["seed"].isna().all()) for side in (left, right)]
     keys = ["row_id"] if any(seedless) else ["seed", "row_id"]

@@ -10,7 +10,7 @@ from whence.stats.hierarchical import hierarchical_bootstrap, over_clusters, spr
 from whence.stats.intervals import CONFIDENCE, DRAWS
 from whence.stats.multiplicity import benjamini_hochberg
 from whence.stats.paired import mcnemar_exact
-from whence.stats.pairing import metric_values, pair, require_columns
+from whence.stats.pairing import Pairs, metric_values, pair, require_columns
 from whence.stats.power import (
     minimum_detectable_effect,
     minimum_detectable_over_seeds,
@@ -88,12 +88,14 @@ def verdicts(
     draws: int = DRAWS,
     confidence: float = CONFIDENCE,
     seed: int = 0,
+    leave_out_undefined: bool = False,
 ) -> list[Comparison]:
     """One Comparison per (arm, control) and metric, with q over the whole table.
 
     items: one row per arm, seed and item: columns `arm, seed, row_id`, the metrics, and `cluster`
     when items come in groups that are not independent. metrics: column → whether higher is better
-    (`{"correct": True, "loss": False}`).
+    (`{"correct": True, "loss": False}`). leave_out_undefined: an item that has no such metric (NaN:
+    the rank correlation of a constant) is no row of that metric; otherwise it is refused.
 
     - Pairing: on (seed, row_id) that both arms have; rows without a partner are left out and
       counted in the sentence. An arm whose `seed` is empty (None/NaN) throughout depends on no
@@ -107,7 +109,14 @@ def verdicts(
     Raises BadInput as `whence.stats.pairing.pair` says.
     """
     drafts = [
-        _draft(items, arm, control, metric, better, cluster, draws, confidence, seed)
+        _draft(
+            pair(items, arm, control, metric, cluster, leave_out_undefined=leave_out_undefined),
+            (arm, control, metric),
+            better,
+            draws,
+            confidence,
+            seed,
+        )
         for arm, control in pairs
         for metric, better in metrics.items()
     ]
@@ -140,17 +149,14 @@ class _Draft:
 
 
 def _draft(
-    items: pd.DataFrame,
-    arm: str,
-    control: str,
-    metric: str,
+    pairs: Pairs,
+    names: tuple[str, str, str],
     higher_is_better: bool,
-    cluster: str,
     draws: int,
     confidence: float,
     seed: int,
 ) -> _Draft:
-    pairs = pair(items, arm, control, metric, cluster)
+    arm, control, metric = names
     totals, sizes = pairs.cells()
     judge = hierarchical_bootstrap if pairs.seeds else over_clusters
     difference = judge(totals, sizes, draws=draws, confidence=confidence, seed=seed)
