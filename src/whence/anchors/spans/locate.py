@@ -1,0 +1,81 @@
+"""Where sentences lie in the text that they were cut from: characters, in order.
+
+White space may differ: any run of it in the text stands for any run in a sentence, and what a
+sentence begins or ends with does not count. Each sentence is the first match behind the one before
+it, so that a sentence that occurs twice is found twice, each time where its turn is.
+
+Text and sentences are compared with every run of white space as one blank, and the search goes on
+from where it was, so that the whole takes time linear in both. A sentence that is nowhere would
+cost a search of all the rest; after a few of those, the runs of `GRAM` characters that the text has
+are written down once, and a sentence with a run that does not follow is given up at sight.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import NamedTuple
+
+GRAM = 12
+_SEARCHES_BEFORE_GRAMS = 8
+_BLANKS = re.compile(r"\s+")
+_WORD = re.compile(r"\S+")
+
+
+class Span(NamedTuple):
+    """From `start` up to, not including, `end`."""
+
+    start: int
+    end: int
+
+
+def locate(text: str, sentences: Sequence[str]) -> list[Span | None]:
+    """The characters of `text` that each sentence is; None where it does not follow in order.
+
+    A sentence that is not found leaves the search where it was. An empty one is never found.
+    """
+    words = _Words(text)
+    spans: list[Span | None] = []
+    cursor, missed = 0, 0
+    last: dict[str, int] | None = None
+    for sentence in sentences:
+        wanted = one_blank(sentence)
+        hopeless = not wanted or (last is not None and _is_behind(wanted, last, cursor))
+        at = -1 if hopeless else words.joined.find(wanted, cursor)
+        if at < 0:
+            spans.append(None)
+            missed += not hopeless
+            if missed == _SEARCHES_BEFORE_GRAMS and last is None:
+                joined = words.joined
+                last = {joined[i : i + GRAM]: i for i in range(len(joined) - GRAM + 1)}
+            continue
+        cursor = at + len(wanted)
+        spans.append(Span(words.place(at), words.place(cursor - 1) + 1))
+    return spans
+
+
+def one_blank(text: str) -> str:
+    """`text` with every run of white space as one blank, and none at its ends."""
+    return _BLANKS.sub(" ", text).strip()
+
+
+def _is_behind(wanted: str, last: dict[str, int], cursor: int) -> bool:
+    """Whether some run of `wanted` is nowhere in what follows, so that all of it is not."""
+    return any(last.get(wanted[i : i + GRAM], -1) < cursor for i in range(len(wanted) - GRAM + 1))
+
+
+class _Words:
+    """A text with single blanks, and where each of its characters was."""
+
+    def __init__(self, text: str) -> None:
+        words = text.split()
+        self.joined = " ".join(words)
+        self._starts = [match.start() for match in _WORD.finditer(text)]
+        self._joined_starts = list(accumulate((len(word) + 1 for word in words), initial=0))[:-1]
+
+    def place(self, at: int) -> int:
+        """The character of the text that character `at` of the joined words (no blank) is."""
+        word = bisect_right(self._joined_starts, at) - 1
+        return self._starts[word] + at - self._joined_starts[word]
