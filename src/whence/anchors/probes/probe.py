@@ -44,6 +44,11 @@ class Fitted(ABC):
 
     notes: Mapping[str, Any]
 
+    @property
+    def counts_tokens(self) -> bool:
+        """Whether scores rest on token counts, so that new text needs the model's tokenizer."""
+        return False
+
     @abstractmethod
     def score(self, data: ProbeData) -> Floats:
         """Finite scores, higher for what the target is large in, [rows]. A probability for
@@ -76,7 +81,12 @@ class Probe(ABC):
 
     @abstractmethod
     def fit(self, data: ProbeData, labels: Labels, fitting: Fitting) -> Fitted:
-        """Fit on these rows. Raises BadInput where they cannot carry a fit (one class only)."""
+        """Fit on these rows. Raises BadInput where they cannot carry a fit (one class only).
+
+        What no seed changes (standardised columns, chosen regularisation) is remembered for the
+        last `data` and `labels`, by identity: fit all probes and seeds of a fold one after another,
+        on the same two objects.
+        """
 
 
 def finite(scores: NDArray[np.floating], name: str) -> Floats:
