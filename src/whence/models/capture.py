@@ -6,7 +6,7 @@ tensors, copied at the moment they are there, so the numbers are those of an und
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +21,16 @@ if TYPE_CHECKING:
     from whence.models.anatomy import Anatomy
 
 
+Keep = Callable[[Site, "Tensor"], Any]
+"""What is kept of the value at a site, while the model runs. It must not keep the value itself."""
+
+
 class _EnoughError(Exception):
     """Everything that was asked for has been read."""
+
+
+def _copy(_site: Site, value: Tensor) -> Any:
+    return value.clone()
 
 
 def capture(
@@ -51,14 +59,20 @@ def capture(
         torch.no_grad(),
         intervening(anatomy, edits or {}),
         reading(anatomy, wanted, found),
-        _stopping(anatomy, last),
+        stopping(anatomy, last),
     ):
         run_decoder(anatomy, input_ids, attention_mask)
     return found
 
 
-def run_decoder(anatomy: Anatomy, input_ids: Tensor, attention_mask: Tensor | None) -> Any:
-    """The decoder on a batch, without cache or head; None where a capture stopped it."""
+def run_decoder(
+    anatomy: Anatomy, input_ids: Tensor, attention_mask: Tensor | None, cache: Any = None
+) -> Any:
+    """The decoder on a batch, without head; None where a capture stopped it.
+
+    cache: keys and values of the tokens before these, which these are added to. The mask then
+    covers all of them.
+    """
     import inspect
 
     import torch
@@ -66,12 +80,17 @@ def run_decoder(anatomy: Anatomy, input_ids: Tensor, attention_mask: Tensor | No
     if attention_mask is None:
         attention_mask = torch.ones_like(input_ids)
     more: dict[str, Any] = {}
-    padded = not bool(attention_mask.all())
-    if padded and "position_ids" in inspect.signature(anatomy.decoder.forward).parameters:
+    takes = inspect.signature(anatomy.decoder.forward).parameters
+    if not bool(attention_mask.all()) and "position_ids" in takes:
         more["position_ids"] = (attention_mask.cumsum(dim=1) - 1).clamp(min=0)
+    if cache is not None:  # Transformers is renaming it
+        more["cache" if "cache" in takes else "past_key_values"] = cache
     try:
         output = anatomy.decoder(
-            input_ids=input_ids, attention_mask=attention_mask, use_cache=False, **more
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            use_cache=cache is not None,
+            **more,
         )
     except _EnoughError:
         return None
@@ -79,24 +98,28 @@ def run_decoder(anatomy: Anatomy, input_ids: Tensor, attention_mask: Tensor | No
 
 
 @contextmanager
-def reading(anatomy: Anatomy, sites: Sequence[Site], found: dict[str, Tensor]) -> Iterator[None]:
-    """Copy the values at `sites` into `found`, by site name, as the model runs inside the block."""
+def reading(
+    anatomy: Anatomy, sites: Sequence[Site], found: dict[str, Any], keep: Keep = _copy
+) -> Iterator[None]:
+    """Put what `keep` makes of the values at `sites` into `found`, by site name, as the model runs
+    inside the block. By default that is a copy.
+    """
     handles = []
     try:
         for site in sites:
-            handles += _listen(anatomy, site, found)
+            handles += _listen(anatomy, site, found, keep)
         yield
     finally:
         for handle in handles:
             handle.remove()
 
 
-def _listen(anatomy: Anatomy, site: Site, found: dict[str, Tensor]) -> list[Any]:
+def _listen(anatomy: Anatomy, site: Site, found: dict[str, Any], keep: Keep) -> list[Any]:
     module, reads = module_at(anatomy, site)
     axes = Axes(anatomy, site)
 
     def before(_module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        found[site.name] = axes(given(args, kwargs)).clone()
+        found[site.name] = keep(site, axes(given(args, kwargs)))
 
     def after(_module: Any, _args: Any, output: Any) -> None:
         if site.kind == "pattern":
@@ -107,7 +130,7 @@ def _listen(anatomy: Anatomy, site: Site, found: dict[str, Tensor]) -> list[Any]
                 f"{site.name}: this attention gives no pattern; load the model with "
                 'attn_implementation="eager"'
             )
-        found[site.name] = (value if site.kind == "pattern" else axes(value)).clone()
+        found[site.name] = keep(site, value if site.kind == "pattern" else axes(value))
 
     if reads:
         hook = module.register_forward_pre_hook(before, with_kwargs=True)
@@ -117,7 +140,7 @@ def _listen(anatomy: Anatomy, site: Site, found: dict[str, Tensor]) -> list[Any]
 
 
 @contextmanager
-def _stopping(anatomy: Anatomy, last: int) -> Iterator[None]:
+def stopping(anatomy: Anatomy, last: int) -> Iterator[None]:
     """Leave the forward pass when block `last` is done; −1: when the embedding is.
 
     The block after it is still entered, so that what it is given can be read.
