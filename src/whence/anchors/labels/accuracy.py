@@ -1,0 +1,43 @@
+"""Accuracies of two sets of rollouts, their difference, and how sure it is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from whence.anchors.rollouts.rollout import Rollout
+
+
+class Tally(NamedTuple):
+    """right of counted rollouts."""
+
+    right: int
+    counted: int
+
+    @property
+    def accuracy(self) -> float:
+        """NaN where nothing was counted (published as 0)."""
+        return self.right / self.counted if self.counted else math.nan
+
+
+def tally(rollouts: Iterable[Rollout]) -> Tally:
+    """Count the rollouts that were judged and gave an answer, and the right ones among them."""
+    counted = [rollout.correct is True for rollout in rollouts if rollout.counts]
+    return Tally(sum(counted), len(counted))
+
+
+def difference_error(first: Tally, second: Tally) -> float:
+    """Standard error of the difference of two independent accuracies; NaN where a side is empty.
+
+    The variance is taken after adding one right and one wrong rollout to each side (Agresti and
+    Caffo 2000, "plus four"), because 100 right of 100 would otherwise be known without error.
+    """
+    if not (first.counted and second.counted):
+        return math.nan
+    return math.sqrt(_variance(first) + _variance(second))
+
+
+def _variance(side: Tally) -> float:
+    share, counted = (side.right + 1) / (side.counted + 2), side.counted + 2
+    return share * (1 - share) / counted
