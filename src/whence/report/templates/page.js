@@ -31,7 +31,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
 }
 
 // Show only the ranked rows of one planted kind.
-for (const filter of document.querySelectorAll(".filter")) {
+for (const filter of document.querySelectorAll(".filter:not(.painter)")) {
   filter.hidden = false;
   filter.addEventListener("click", (event) => {
     const chosen = event.target.closest("button");
@@ -42,5 +42,25 @@ for (const filter of document.querySelectorAll(".filter")) {
     for (const row of filter.parentElement.querySelectorAll("li[data-kind]")) {
       row.hidden = chosen.dataset.kind !== "" && row.dataset.kind !== chosen.dataset.kind;
     }
+  });
+}
+
+// Colour the sentences of a trace by another of its columns.
+for (const painter of document.querySelectorAll(".painter")) {
+  const table = painter.parentElement.querySelector("table.trace");
+  const buttons = [...painter.querySelectorAll("button")];
+  painter.hidden = false;
+  painter.addEventListener("click", (event) => {
+    const chosen = event.target.closest("button");
+    if (!chosen) return;
+    const column = buttons.indexOf(chosen) + 1; // the first cell of a row is its place
+    for (const row of table.rows) {
+      [...row.cells].forEach((cell, at) => cell.classList.toggle("chosen", at === column));
+      const words = row.querySelector(".words");
+      if (!words) continue;
+      const shade = [...row.cells[column].classList].filter((name) => /^[pn][1-4]$/.test(name));
+      words.className = ["words", ...shade].join(" ");
+    }
+    for (const button of buttons) button.setAttribute("aria-pressed", String(button === chosen));
   });
 }
