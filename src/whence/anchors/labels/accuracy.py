@@ -30,8 +30,10 @@ def tally(rollouts: Iterable[Rollout]) -> Tally:
 def difference_error(first: Tally, second: Tally) -> float:
     """Standard error of the difference of two independent accuracies; NaN where a side is empty.
 
-    The variance is taken after adding one right and one wrong rollout to each side (Agresti and
-    Caffo 2000, "plus four"), because 100 right of 100 would otherwise be known without error.
+    Each side's share is taken after adding one right and one wrong rollout (Agresti and Caffo 2000,
+    "plus four"), because 100 right of 100 would otherwise be known without error. It is divided by
+    the rollouts there were, not by two more as in their interval: the difference itself is not
+    moved, and with ten rollouts its spread would be understated by a tenth.
     """
     if not (first.counted and second.counted):
         return math.nan
@@ -39,5 +41,5 @@ def difference_error(first: Tally, second: Tally) -> float:
 
 
 def _variance(side: Tally) -> float:
-    share, counted = (side.right + 1) / (side.counted + 2), side.counted + 2
-    return share * (1 - share) / counted
+    share = (side.right + 1) / (side.counted + 2)
+    return share * (1 - share) / side.counted

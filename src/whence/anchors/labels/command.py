@@ -179,6 +179,7 @@ def _inputs(config: LabelsConfig) -> dict[str, Any]:
 def _write(config: LabelsConfig, run: Run) -> None:
     from whence.anchors.labels.summary import summarise, without_reasons
     from whence.anchors.sentences import ids_for_disk, problems_of, write_sentences
+    from whence.anchors.traces import trace_line
 
     frame, traces, notes = _labelled(config, run)
     if config.tokenizer is not None:
@@ -194,8 +195,7 @@ def _write(config: LabelsConfig, run: Run) -> None:
     write_jsonl(
         run.folder / "traces.jsonl",
         (
-            {"problem_id": each, "text": trace.text, "sentences": list(trace.sentences)} | text_from
-            for each, trace in rows
+            {"problem_id": each, **trace_line(trace), **text_from} for each, trace in rows
         ),
     )
     if splits is not None:

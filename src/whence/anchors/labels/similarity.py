@@ -13,9 +13,12 @@ from numpy.typing import NDArray
 
 from whence.anchors.rollouts.rollout import Rollout
 from whence.errors import BadInput
+from whence.runs.progress import Progress
 
 TFIDF, NONE = "tfidf", "none"
 BATCH = 256
+BLOCK = 4096
+"""Texts between two signs of progress; sorted by length within, so that batches are even."""
 
 
 class Embedder(Protocol):
@@ -51,11 +54,20 @@ def open_embedder(name: str, device: str = "auto") -> Embedder:
         ) from error
 
     def encode(texts: Sequence[str]) -> NDArray[np.float32]:
-        return np.asarray(
-            model.encode(
-                list(texts), batch_size=BATCH, show_progress_bar=False, normalize_embeddings=True
-            )
-        )
+        blocks = []
+        with Progress("embedding", len(texts), "texts") as progress:
+            for start in range(0, len(texts), BLOCK):
+                block = list(texts[start : start + BLOCK])
+                blocks.append(
+                    model.encode(
+                        block,
+                        batch_size=BATCH,
+                        show_progress_bar=False,
+                        normalize_embeddings=True,
+                    )
+                )
+                progress.advance(len(block))
+        return np.concatenate(blocks)
 
     return encode
 

@@ -16,9 +16,9 @@ WHY = "why:"
 """Prefix of the columns that say why an importance is missing, one each."""
 
 ERRORS_BY_ROLLOUTS = (
-    "accuracies: difference of two independent binomials, each with one right and one wrong "
-    "rollout added (Agresti-Caffo); KL: bootstrap over rollouts, each side on its own, missing "
-    "where no draw differs from another"
+    "accuracies: difference of two independent binomials, their shares with one right and one "
+    "wrong rollout added (Agresti and Caffo 2000); KL: bootstrap over rollouts, each side on its "
+    "own, missing where no draw differs from another"
 )
 NO_ERRORS = "none: how many rollouts are behind a number is not known without the rollouts"
 

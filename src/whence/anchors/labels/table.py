@@ -60,7 +60,7 @@ def rows_of(
             }
         )
     sentences = tuple(row["chunk_text"] for row in rows)
-    trace = Trace(problem.problem_id, problem.text, sentences)
+    trace = Trace(problem.problem_id, problem.text, sentences, problem.start)
     return Kept(trace, rows, len(problem.sentences) - len(rows))
 
 

@@ -17,6 +17,9 @@ from whence.runs.jsonfile import read_json, write_json
 from whence.runs.progress import track
 from whence.runs.store import Run, open_run
 
+SHOWN = 10
+"""Problems printed one by one; of more, only those that differ. The file has them all."""
+
 
 class VerifyConfig(RecomputeSettings, OutputConfig):
     """Recompute published importances from rollouts, and compare sentence by sentence.
@@ -62,6 +65,10 @@ class VerifyResult:
     def finding(self) -> Finding:
         """Whether published and recomputed agree, and by how much they do not."""
         about = self.about
+        shown = about["problems"]
+        if len(shown) > SHOWN:
+            everything = {"problem_id": "all", "importances": about["overall"]}
+            shown = [everything, *(each for each in shown if differs(each))][:SHOWN]
         rows = [
             (
                 problem["problem_id"],
@@ -72,7 +79,7 @@ class VerifyResult:
                 f"{one['zero_there_missing_here']}",
                 one["verdict"],
             )
-            for problem in about["problems"]
+            for problem in shown
             for name, one in problem["importances"].items()
             if one["compared"] or one["verdict"] != "not judged"
         ]
@@ -154,11 +161,7 @@ def _write(config: VerifyConfig, index: Any, run: Run) -> None:
     with whole_file(run.folder / "compared.parquet") as temporary:
         write_parquet(pa.Table.from_pandas(whole, preserve_index=False), temporary)
     verdicts = [one["verdict"] for each in problems for one in each["importances"].values()]
-    failing = [
-        each["problem_id"]
-        for each in problems
-        if any(one["verdict"] == "differs" for one in each["importances"].values())
-    ]
+    failing = [each["problem_id"] for each in problems if differs(each)]
     judged = any(verdict in ("agrees", "differs") for verdict in verdicts)
     about = {
         "passed": judged and not failing,
@@ -190,6 +193,11 @@ def _sentence(
         f"problems ({', '.join(failing[:5])}{', …' if len(failing) > 5 else ''}; mean difference: "
         f"{means})."
     )
+
+
+def differs(problem: Mapping[str, Any]) -> bool:
+    """Whether any judged importance of a problem is further off than it may be."""
+    return any(one["verdict"] == "differs" for one in problem["importances"].values())
 
 
 def _shown(value: float | None) -> str:
