@@ -74,9 +74,9 @@ def beside(data: ProbeData, blocks: Sequence[str]) -> Matrix:
     Raises BadInput naming the flag that would have extracted what is missing, and the row whose
     features are not finite.
     """
-    dtype = np.float32 if "mean" in blocks else np.float64
-    parts = [np.asarray(BLOCKS[name](data), dtype=dtype) for name in blocks]
-    values: Matrix = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+    dtype = np.dtype(np.float32 if "mean" in blocks else np.float64)
+    parts: list[Matrix] = [np.asarray(BLOCKS[name](data), dtype=dtype) for name in blocks]
+    values = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1, dtype=dtype)
     # The sum of a row is finite only if its values are; it spares a mask as large as the matrix.
     with np.errstate(over="ignore", invalid="ignore"):
         bad = np.flatnonzero(~np.isfinite(values.sum(axis=1, dtype=np.float64)))

@@ -11,6 +11,7 @@ from whence.anchors.probes.linear import (
     VerticalAttention,
     VerticalAttentionPlusPosition,
 )
+from whence.anchors.probes.mlp import Mlp
 from whence.anchors.probes.position import PositionBaseline, PositionUntrained
 from whence.anchors.probes.probe import Probe
 from whence.anchors.probes.text import TextOnly
@@ -22,6 +23,7 @@ _IN_ORDER: tuple[Probe, ...] = (
     TextOnly(),
     LengthTag(),
     LinearActivations(),
+    Mlp(),
     ActivationsPlusPosition(),
     VerticalAttention(),
     VerticalAttentionPlusPosition(),
