@@ -12,6 +12,7 @@ import pytest
 from whence.anchors.traces import (
     Trace,
     read_traces,
+    reasoning_start,
     split_into_sentences,
     traces_from_sentences,
     write_traces,
@@ -36,7 +37,7 @@ def test_every_way_to_write_a_trace(tmp_path: Path) -> None:
     )
     assert read_traces(path) == [
         Trace("1", "Q? First. Then.", ("First.", "Then.")),
-        Trace("2", "Q? First. Then.", ("First.", "Then.")),
+        Trace("2", "Q? First. Then.", ("First.", "Then."), start=2),
         Trace(
             "3",
             "So the first is here. And the second is there.",
@@ -56,6 +57,8 @@ def test_every_way_to_write_a_trace(tmp_path: Path) -> None:
         ({"problem_id": 1}, "neither text nor sentences"),
         ({"problem_id": 1, "text": "  "}, "neither text nor sentences"),
         ({"problem_id": 1, "sentences": [3]}, "sentences must be texts"),
+        ({"problem_id": 1, "text": "a", "start": 7}, "start is 7"),
+        ({"problem_id": 1, "text": "a", "prompt": 7}, "prompt is a int"),
         ([1], "an object was expected"),
     ],
 )
@@ -80,7 +83,16 @@ def test_traces_of_the_tiny_world_are_traces(tmp_path: Path) -> None:
     assert len(traces) == 6
     for trace in traces:
         assert trace.text.startswith("Problem: ")
-        assert all(sentence in trace.text for sentence in trace.sentences)
+        # the problem says some of it first: the reasoning is what stands behind it
+        assert trace.text[trace.start :].startswith("\nReasoning: ")
+        assert all(sentence in trace.text[trace.start :] for sentence in trace.sentences)
+
+
+def test_reasoning_begins_behind_the_prompt() -> None:
+    text = "Add 2 and 3. <think>Add 2 and 3. So 5.</think>"
+    assert text[reasoning_start(text, "Add 2 and 3.") :].startswith(" <think>")
+    assert text[reasoning_start(text) :].startswith("Add 2 and 3. So 5.")
+    assert reasoning_start("No mark at all.", "another prompt") == 0
 
 
 def test_a_table_alone_gives_texts_without_their_question() -> None:
@@ -98,7 +110,7 @@ def test_a_table_alone_gives_texts_without_their_question() -> None:
             "Q <think>Okay, I have 3.14 apples. Wait! What?\n1. First step is here.</think> A",
             ["Okay, I have 3.14 apples.", "Wait! What?", "1. First step is here."],
         ),
-        ("Two things here: x is 5.\n2. It is even.", ["Two things here:", "x is 5. 2. It is even."]),
+        ("Two are here: x is 5.\n2. It is even.", ["Two are here:", "x is 5. 2. It is even."]),
         ("No mark at the end of this", ["No mark at the end of this"]),
         ("One line here\nanother line", ["One line here", "another line"]),
         ("", []),

@@ -7,6 +7,10 @@ A line of `traces.jsonl`:
 `text` may be left out: it is then `prompt` (or `problem`) and the sentences, joined by blanks.
 `sentences` may be left out: the text is then cut into sentences. A sentence may be an object with
 `text`, as `whence tiny make --kind traces` writes it. Other keys do no harm and are not kept.
+
+Reasoning often says again what the prompt says, so sentences are looked for behind the prompt:
+from `start` (a character of the text), else behind `prompt` or `problem` where the text holds it,
+else behind `<think>`, else from the beginning.
 """
 
 from __future__ import annotations
@@ -24,17 +28,22 @@ from whence.runs.jsonfile import read_jsonl, write_jsonl
 if TYPE_CHECKING:
     import pandas as pd
 
+THINK = "<think>"
 SHORTEST = 10
 """A piece shorter than this many characters is joined to the next (Bogdan et al. 2025)."""
 
 
 @dataclass(frozen=True)
 class Trace:
-    """One reasoning trace. text: all that the model reads. sentences: those in it, in order."""
+    """One reasoning trace. text: all that the model reads. sentences: those in it, in order.
+
+    start: the character of `text` where the reasoning begins; no sentence lies before it.
+    """
 
     problem_id: str
     text: str
     sentences: tuple[str, ...]
+    start: int = 0
 
 
 def read_traces(path: Path) -> list[Trace]:
@@ -59,10 +68,22 @@ def write_traces(traces: Iterable[Trace], path: Path) -> None:
     traces = list(traces)
     ids = ids_for_disk([trace.problem_id for trace in traces])
     rows = (
-        {"problem_id": each, "text": trace.text, "sentences": list(trace.sentences)}
-        for each, trace in zip(ids, traces, strict=True)
+        {"problem_id": each, **trace_line(trace)} for each, trace in zip(ids, traces, strict=True)
     )
     write_jsonl(path, rows)
+
+
+def trace_line(trace: Trace) -> dict[str, Any]:
+    """All of a trace but its id, as `traces.jsonl` holds it."""
+    return {"text": trace.text, "start": trace.start, "sentences": list(trace.sentences)}
+
+
+def reasoning_start(text: str, prompt: str | None = None) -> int:
+    """The character where reasoning begins: behind the prompt where it is there, else <think>."""
+    at = text.find(prompt) if prompt and prompt.strip() else -1
+    if at >= 0 and prompt is not None:
+        return at + len(prompt)
+    return text.find(THINK) + len(THINK) if THINK in text else 0
 
 
 def traces_from_sentences(frame: pd.DataFrame) -> list[Trace]:
@@ -84,8 +105,8 @@ def split_into_sentences(text: str) -> list[str]:
     but not inside a decimal number or after a list number; pieces under ten characters are joined
     to what follows. Text behind the last such mark belongs to no sentence there; here it is one.
     """
-    if "<think>" in text:
-        text = text.split("<think>", maxsplit=1)[1]
+    if THINK in text:
+        text = text.split(THINK, maxsplit=1)[1]
     text = text.split("</think>", maxsplit=1)[0].strip()
     pieces = [piece for piece in re.split(r"(?<=[!?:\n])|(?<=\.)(?!\d)(?<!\n\d\.)", text) if piece]
     merged: list[str] = []
@@ -104,15 +125,20 @@ def _trace(row: Any, where: str) -> Trace:
         raise BadInput(f"{where}: no problem_id")
     sentences = [_sentence(entry, where) for entry in row.get("sentences") or []]
     text = row.get("text") or row.get("full_cot")
+    prompt = row.get("prompt") or row.get("problem") or ""
+    if not isinstance(prompt, str):
+        raise BadInput(f"{where}: prompt is a {type(prompt).__name__}: a text was expected")
     if text is None and sentences:
-        prompt = row.get("prompt") or row.get("problem") or ""
         text = " ".join([*([prompt] if prompt else []), *sentences])
     if not isinstance(text, str) or not text.strip():
         raise BadInput(f"{where}: neither text nor sentences; one of the two is needed")
-    sentences = sentences or split_into_sentences(text)
+    start = row.get("start", reasoning_start(text, prompt))
+    if not isinstance(start, int) or not 0 <= start <= len(text):
+        raise BadInput(f"{where}: start is {start!r}: a character of the text was expected")
+    sentences = sentences or split_into_sentences(text[start:])
     if not sentences:
         raise BadInput(f"{where}: no sentence in its text")
-    return Trace(as_id(row["problem_id"]), text, tuple(sentences))
+    return Trace(as_id(row["problem_id"]), text, tuple(sentences), start)
 
 
 def _sentence(entry: Any, where: str) -> str:

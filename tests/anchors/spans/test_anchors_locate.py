@@ -41,6 +41,8 @@ def test_a_sentence_that_fails_leaves_the_others_where_they_are() -> None:
     ]  # fmt: skip
     assert locate("", ["One."]) == [None]
     assert locate("One.", []) == []
+    # a prompt that says the same comes before the reasoning
+    assert locate("One. So: One.", ["One."], start=4) == [Span(9, 13)]
 
 
 def test_characters_that_fold_or_join_keep_their_places() -> None:

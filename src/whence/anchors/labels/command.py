@@ -194,9 +194,7 @@ def _write(config: LabelsConfig, run: Run) -> None:
     text_from = {} if config.from_metadata is None else {"text_from": "sentences"}
     write_jsonl(
         run.folder / "traces.jsonl",
-        (
-            {"problem_id": each, **trace_line(trace), **text_from} for each, trace in rows
-        ),
+        ({"problem_id": each, **trace_line(trace), **text_from} for each, trace in rows),
     )
     if splits is not None:
         write_json(run.folder / "splits.json", splits)

@@ -10,6 +10,7 @@ from typing import Any
 
 from whence.anchors.rollouts.rollout import Rollout, parse_rollouts
 from whence.anchors.rollouts.tree import Tree, chunk_numbers
+from whence.anchors.traces import reasoning_start
 from whence.errors import BadInput
 from whence.runs.jsonfile import read_json
 
@@ -39,11 +40,15 @@ class Sentence:
 
 @dataclass(frozen=True)
 class Problem:
-    """text: the prompt and the reasoning, as the model wrote it. place: where the files lie."""
+    """text: the prompt and the reasoning, which begins at character `start`, as the model wrote it.
+
+    place: where the files lie.
+    """
 
     problem_id: str
     text: str
     sentences: tuple[Sentence, ...]
+    start: int
     labelled: bool
     answer_right: bool | None
     place: str
@@ -64,11 +69,13 @@ def read_problem(tree: Tree, folder: str, problem_id: str) -> Problem:
     written = (base.get("full_cot"), base.get("solution"), statement.get("problem"))
     joined = " ".join(sentence.text for sentence in sentences)
     text = next((each for each in written if isinstance(each, str) and each.strip()), joined)
+    prompt = base.get("prompt") or statement.get("problem")
     right = base.get("is_correct")
     return Problem(
         problem_id,
         text,
         sentences,
+        start=reasoning_start(text, prompt if isinstance(prompt, str) else None),
         labelled="chunks_labeled.json" in raw,
         answer_right=right if isinstance(right, bool) else None,
         place=tree.place(here),

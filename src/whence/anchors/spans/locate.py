@@ -31,11 +31,15 @@ class Span(NamedTuple):
     end: int
 
 
-def locate(text: str, sentences: Sequence[str]) -> list[Span | None]:
+def locate(text: str, sentences: Sequence[str], start: int = 0) -> list[Span | None]:
     """The characters of `text` that each sentence is; None where it does not follow in order.
 
-    A sentence that is not found leaves the search where it was. An empty one is never found.
+    start: the first character that may belong to one. A sentence that is not found leaves the
+    search where it was. An empty one is never found.
     """
+    if start:
+        found = locate(text[start:], sentences)
+        return [span and Span(span.start + start, span.end + start) for span in found]
     words = _Words(text)
     spans: list[Span | None] = []
     cursor, missed = 0, 0

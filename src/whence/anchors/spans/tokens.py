@@ -95,7 +95,7 @@ def place(tokenizer: PreTrainedTokenizerBase, trace: Trace, bos: PrependBos) -> 
         front = []  # the text spells them out itself
     starts = np.asarray([0] * len(front) + [start for start, _ in offsets], dtype=np.int64)
     ends = np.asarray([0] * len(front) + [end for _, end in offsets], dtype=np.int64)
-    characters = locate(trace.text, trace.sentences)
+    characters = locate(trace.text, trace.sentences, trace.start)
     return Placed(
         trace=trace,
         ids=(*front, *ids),
