@@ -20,21 +20,24 @@ def sentence(
     reason: str | None = None,
     dropped: int = 0,
     repeats: int = 0,
+    noun: str = "item",
 ) -> str:
     """The verdict in words, for a comparison whose q is known.
 
     alpha: p and q up to this are called a difference. reason: why there is no interval.
-    dropped: rows without a partner. repeats: seeds that only repeat another one.
+    dropped: rows without a partner. repeats: seeds that only repeat another one. noun: what a
+    row_id is, in the singular.
     """
     c = comparison
     on = f"{c.control} on {_SPOKEN.get(c.metric, c.metric)}"
-    return _verdict(c, on, higher_is_better, alpha, reason) + _aside(dropped, repeats)
+    said = _verdict(c, on, higher_is_better, alpha, reason, noun)
+    return said + _aside(dropped, repeats)
 
 
 def _verdict(
-    c: Comparison, on: str, higher_is_better: bool, alpha: float, reason: str | None
+    c: Comparison, on: str, higher_is_better: bool, alpha: float, reason: str | None, noun: str
 ) -> str:
-    items = _count(c.items, "item")
+    items = _count(c.items, noun)
     seeds = _count(c.seeds, "seed") if c.seeds else "no seed changes either"
     size = f"{seeds}, {items}"
     if c.seeds == 1:
@@ -50,7 +53,7 @@ def _verdict(
         return (
             f"no difference between {c.arm} and {on} that this design could see: "
             f"{_signed(c.effect, c.interval)} ({size}); smallest detectable {smallest}, "
-            f"{_settling(c)}"
+            f"{_settling(c, noun)}"
         )
     amount = _magnitude(c.effect, c.interval)
     if c.q is not None and c.q > alpha:
@@ -64,14 +67,16 @@ def _verdict(
     return f"{c.arm} {relation} {on}{direction} by {amount} ({size})"
 
 
-def _settling(c: Comparison) -> str:
+def _settling(c: Comparison, noun: str) -> str:
     effect, needed = c.effect, c.seeds_needed
     if c.seeds == 0:
-        return "and only more items would settle it"
+        return f"and only more {noun}s would settle it"
     if effect == 0:
         return "and no number of seeds settles an effect of 0"
     if needed is None:
-        return "and more seeds alone would not settle an effect of this size: it takes more items"
+        return (
+            f"and more seeds alone would not settle an effect of this size: it takes more {noun}s"
+        )
     return f"and an effect of this size would take about {needed} seeds"
 
 

@@ -108,20 +108,50 @@ def verdicts(
 
     Raises BadInput as `whence.stats.pairing.pair` says.
     """
+    wanted = [(arm, control, metric) for arm, control in pairs for metric in metrics]
+    return verdicts_of(
+        items,
+        wanted,
+        metrics,
+        cluster=cluster,
+        draws=draws,
+        confidence=confidence,
+        seed=seed,
+        leave_out_undefined=leave_out_undefined,
+    )
+
+
+def verdicts_of(
+    items: pd.DataFrame,
+    wanted: Iterable[tuple[str, str, str]],
+    higher_is_better: Mapping[str, bool],
+    *,
+    cluster: str = "row_id",
+    draws: int = DRAWS,
+    confidence: float = CONFIDENCE,
+    seed: int = 0,
+    leave_out_undefined: bool = False,
+    noun: str = "item",
+) -> list[Comparison]:
+    """`verdicts` of these (arm, control, metric), for a table where not every pair has each metric.
+
+    higher_is_better: of every metric that is asked for. noun: what sentences call a row_id.
+    """
     drafts = [
         _draft(
             pair(items, arm, control, metric, cluster, leave_out_undefined=leave_out_undefined),
             (arm, control, metric),
-            better,
+            higher_is_better[metric],
             draws,
             confidence,
             seed,
         )
-        for arm, control in pairs
-        for metric, better in metrics.items()
+        for arm, control, metric in wanted
     ]
     q_values = benjamini_hochberg([draft.comparison.p for draft in drafts])
-    return [_conclude(draft, q, confidence) for draft, q in zip(drafts, q_values, strict=True)]
+    return [
+        _conclude(draft, q, confidence, noun) for draft, q in zip(drafts, q_values, strict=True)
+    ]
 
 
 def arm_means(items: pd.DataFrame, metrics: Sequence[str]) -> dict[str, dict[str, float]]:
@@ -191,7 +221,7 @@ def _draft(
     return _Draft(comparison, higher_is_better, difference.reason, pairs.dropped, pairs.repeats)
 
 
-def _conclude(draft: _Draft, q: float | None, confidence: float) -> Comparison:
+def _conclude(draft: _Draft, q: float | None, confidence: float, noun: str) -> Comparison:
     known = replace(draft.comparison, q=q)
     said = sentence(
         known,
@@ -200,5 +230,6 @@ def _conclude(draft: _Draft, q: float | None, confidence: float) -> Comparison:
         reason=draft.reason,
         dropped=draft.dropped,
         repeats=draft.repeats,
+        noun=noun,
     )
     return replace(known, sentence=said)
