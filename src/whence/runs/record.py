@@ -27,7 +27,7 @@ from whence.runs.jsonfile import plain, read_json, write_json
 
 RECORDED_PACKAGES = (
     "accelerate", "bergson", "datasets", "numpy", "peft", "pyarrow", "pydantic", "safetensors",
-    "scipy", "tokenizers", "torch", "transformers", "trl",
+    "scikit-learn", "scipy", "sentence-transformers", "tokenizers", "torch", "transformers", "trl",
 )  # fmt: skip
 
 Status = Literal["running", "failed", "interrupted", "publishing", "done"]
