@@ -16,6 +16,7 @@ from whence.anchors.evaluate.out_of_fold import PLAIN, RESIDUAL, HeldOut
 from whence.anchors.evaluate.predicted import prediction_rows
 from whence.anchors.evaluate.seeds import mean_per_problem
 from whence.anchors.evaluate.spread import over_problems
+from whence.runs.fingerprint import hash_path
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -81,6 +82,7 @@ def fold_metrics(
         "primary_metric": config.primary_metric,
         "residualize": config.residualize,
         "fixed": config.fixed,
+        "metadata_sha256": hash_path(config.metadata),
         **{name: material.features.get(name) for name in ("layer", "pooling", "model")},
         "folds": folds,
         "problems": held_out.problems,

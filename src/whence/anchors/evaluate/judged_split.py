@@ -18,6 +18,7 @@ from whence.anchors.evaluate.seeds import mean_over_seeds
 from whence.anchors.evaluate.shuffled import shuffled_labels
 from whence.anchors.probes.data import Floats
 from whence.anchors.probes.probe import Probe
+from whence.runs.fingerprint import hash_path
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -91,6 +92,7 @@ def split_metrics(
         "primary_metric": config.primary_metric,
         "residualize": config.residualize,
         "fixed": config.fixed,
+        "metadata_sha256": hash_path(config.metadata),
         **{name: material.features.get(name) for name in ("layer", "pooling", "model")},
         "rows": {part: len(rows) for part, rows in parts.items()}
         | {"unlabelled": int((~material.has_label).sum())},
