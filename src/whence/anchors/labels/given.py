@@ -46,7 +46,7 @@ def from_metadata(
     frame = frame.drop(columns=[name for name in OF_AN_EXTRACTION if name in frame.columns])
     if importance in frame.columns:
         if "importance_signed" in frame.columns and not _equal(frame, importance):
-            frame = frame.drop(columns="importance_se", errors="ignore")
+            frame = frame.drop(columns=["importance_se", "importance_missing"], errors="ignore")
         frame["importance_signed"] = frame[importance].astype(float)
         if ERRORS[importance] in frame.columns:
             frame["importance_se"] = frame[ERRORS[importance]].astype(float)

@@ -77,19 +77,28 @@ class IndexConfig(OutputConfig):
 
 @dataclass(frozen=True)
 class IndexResult:
-    """problems: the lines of `problems.jsonl`. found: how many the split folder holds."""
+    """problems: the lines of `problems.jsonl`. found: how many the split folder holds.
+
+    left_out: drawn, but without sentences; problem → why.
+    """
 
     folder: Path
     problems: Sequence[Mapping[str, Any]]
     found: int
     splits: Mapping[str, Sequence[Any]] | None
+    left_out: Mapping[str, str]
     done: bool
 
     @classmethod
     def read(cls, folder: Path, done: bool) -> Self:
         about = read_json(folder / "index.json")
         return cls(
-            folder, read_jsonl(folder / "problems.jsonl"), about["found"], about["splits"], done
+            folder,
+            read_jsonl(folder / "problems.jsonl"),
+            about["found"],
+            about["splits"],
+            about["left_out"],
+            done,
         )
 
     def finding(self) -> Finding:
@@ -113,6 +122,7 @@ class IndexResult:
                 ("with rollouts", f"{sum(row['rollouts'] > 0 for row in self.problems)}"),
                 ("with forced answers", f"{sum(row['forced'] > 0 for row in self.problems)}"),
                 ("answered right", f"{right}"),
+                ("left out: their sentences are not there", f"{len(self.left_out)}"),
             ],
             files=files,
         )
@@ -131,10 +141,8 @@ def index(config: IndexConfig) -> IndexResult:
     if not available:
         raise BadInput(_nothing(tree, folder, config))
     chosen = choose(available, config.problem_ids, config.num_problems, config.seed)
-    rows = [
-        _describe(tree, folder, forced, each)
-        for each in track(chosen, label="reading problems", unit="problems")
-    ]
+    rows, left_out = _described(tree, folder, forced, chosen)
+    chosen = [row["problem_id"] for row in rows]
     for row, each in zip(rows, ids_for_disk(chosen), strict=True):
         row["problem_id"] = each
     source = tree.source()
@@ -142,7 +150,7 @@ def index(config: IndexConfig) -> IndexResult:
         config.output_dir,
         command="anchors index",
         config=config,
-        inputs={"problems": fingerprint([source, rows, len(available)])},
+        inputs={"problems": fingerprint([source, rows, left_out, len(available)])},
         overwrite=config.overwrite,
         seeds=[config.seed],
     ) as run:
@@ -157,6 +165,7 @@ def index(config: IndexConfig) -> IndexResult:
                 "forced_folder": forced,
                 "found": len(available),
                 "problem_ids": ids_for_disk(chosen),
+                "left_out": left_out,
                 "splits": splits,
             }
             write_json(run.folder / "index.json", about)
@@ -186,6 +195,23 @@ def _splits(chosen: list[str], config: IndexConfig) -> dict[str, Any] | None:
         return None
     parts = make_splits(chosen, config.seed, config.val_fraction, config.test_fraction)
     return {name: ids_for_disk(ids) for name, ids in parts.items()}
+
+
+def _described(
+    tree: Tree, folder: str, forced: str, chosen: Sequence[str]
+) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """A line for each problem, and why some have none. Raises BadInput where all are so."""
+    from whence.anchors.rollouts.problem import NoSentences
+
+    rows, left_out = [], {}
+    for each in track(chosen, label="reading problems", unit="problems"):
+        try:
+            rows.append(_describe(tree, folder, forced, each))
+        except NoSentences as error:
+            left_out[each] = str(error).split(";", maxsplit=1)[0]
+    if not rows:
+        raise BadInput(f"no problem is left: {next(iter(left_out.values()))}")
+    return rows, left_out
 
 
 def _describe(tree: Tree, folder: str, forced: str, problem_id: str) -> dict[str, Any]:

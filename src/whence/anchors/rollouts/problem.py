@@ -20,6 +20,10 @@ SHORTEST = 4
 """Pieces under this many characters got no rollouts and no label in the published data."""
 
 
+class NoSentences(BadInput):
+    """A problem whose sentences are not in the files: nothing is wrong with what is there."""
+
+
 @dataclass(frozen=True)
 class Sentence:
     """number: which chunk it is in the files, whose numbers may have gaps (short pieces).
@@ -57,8 +61,8 @@ class Problem:
 def read_problem(tree: Tree, folder: str, problem_id: str) -> Problem:
     """Read the four JSON files of a problem, and no rollout.
 
-    folder: the split folder. Raises BadInput naming the file for a problem that has neither
-    `chunks_labeled.json` nor `chunks.json`, and for files of another shape.
+    folder: the split folder. Raises NoSentences for a problem that has neither
+    `chunks_labeled.json` nor `chunks.json`, and BadInput naming the file for another shape.
     """
     here = f"{folder}/problem_{problem_id}"
     files = tree.files([f"{here}/{name}" for name in FILES])
@@ -132,12 +136,12 @@ def _sentences(raw: Mapping[str, Any], place: str) -> tuple[Sentence, ...]:
         sentences = [Sentence(n, text, {}) for n, text in enumerate(chunks)]
         sentences = [each for each in sentences if len(each.text) >= SHORTEST]
     else:
-        raise BadInput(
+        raise NoSentences(
             f"{place}: has neither chunks_labeled.json nor chunks.json, so its sentences are not "
-            "known; leave the problem out with --problem-ids"
+            "known; make the index again, which leaves it out"
         )
     if not sentences:
-        raise BadInput(f"{where}: no sentence in it; leave the problem out with --problem-ids")
+        raise NoSentences(f"{where}: no sentence in it; make the index again, which leaves it out")
     return tuple(sentences)
 
 
