@@ -1,0 +1,181 @@
+"""One trace, one forward pass: every layer, pooling and attention score that is wanted of it.
+
+Activations are pooled the moment a block gives them, so that what is held is one layer of them, and
+of the others only what is kept. `tokens` keeps those of sentences; `mean` is their mean in float32;
+`last` is the last one. The pass ends behind the last layer needed and computes no logits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from whence.anchors.features.vertical import keys_of, mass, query_weights
+from whence.anchors.features.wanted import Pooling, Wanted, array_name, vertical_name
+from whence.anchors.spans.locate import Span
+from whence.errors import WhenceError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from whence.models.anatomy import Anatomy
+    from whence.models.pieces import Piece
+    from whence.models.sites import Site
+
+Arrays = dict[str, NDArray[Any]]
+
+QUERIES_AT_ONCE = 128
+"""Queries whose patterns are held at a time, [head, queries, tokens so far] of one layer."""
+LARGEST_FLOAT16 = 65504.0
+
+
+def capture_trace(
+    anatomy: Anatomy, ids: Sequence[int], spans: Sequence[Span], wanted: Wanted, what: str
+) -> Arrays:
+    """Arrays by the names of `whence.anchors.features.store`, from one pass over `ids`.
+
+    spans: tokens of each sentence, in order. what: names the trace in an error.
+
+    Raises WhenceError where activations are not finite, do not fit the storage type, or memory
+    ends; BadInput where vertical attention is wanted and the model gives no patterns.
+    """
+    import torch
+
+    from whence.models.batching import is_out_of_memory
+    from whence.models.pieces import pieces, read_in_pieces
+    from whence.models.sites import Site
+    from whence.models.trace import device_of_ids
+
+    length = len(ids)
+    pooled = {layer: _Pooled(spans, wanted.poolings) for layer in wanted.layers}
+    sites = [Site("resid_post", layer) for layer in wanted.layers] if wanted.poolings else []
+    scores: dict[int, Tensor] = {}
+    first, weights, inside = length, None, None
+    if wanted.vertical is not None:
+        weights = query_weights(spans, length, wanted.vertical)
+        inside = keys_of(spans, length)
+        asked = np.flatnonzero(weights.any(axis=1))
+        first = int(asked[0]) if asked.size else length - 1
+        sites += [Site("pattern", layer) for layer in wanted.layers]
+        if anatomy.model.config._attn_implementation == "eager":
+            first = 0  # patterns are computed anyway: keep them small from the start
+
+    def keep(site: Site, value: Tensor, piece: Piece) -> None:
+        assert site.layer is not None
+        if site.kind == "resid_post":
+            pooled[site.layer].add(value[0], piece.start)
+            return
+        assert weights is not None
+        assert inside is not None
+        part = torch.from_numpy(weights[piece.start : piece.stop]).to(value.device)
+        if bool(part.any()):
+            score = (mass(value[0], inside) * part).sum(dim=1).cpu()
+            scores[site.layer] = scores.get(site.layer, 0) + score
+
+    try:
+        read_in_pieces(
+            anatomy,
+            torch.tensor([list(ids)], device=device_of_ids(anatomy.embed)),
+            pieces(length, first, QUERIES_AT_ONCE),
+            sites=sites,
+            keep=keep,
+        )
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise WhenceError(
+            f"{what}: out of memory on its {length:,} tokens; give --max-tokens with "
+            "--skip-failed, another --dtype, or another --device"
+        ) from None
+    arrays: Arrays = {}
+    for layer in wanted.layers:
+        for pooling in wanted.poolings:
+            name = array_name(layer, pooling)
+            values = pooled[layer].result(pooling)
+            arrays[name] = _stored(values, wanted.storage_dtype, f"{what}: {name}", anatomy)
+        if wanted.vertical is not None:
+            by_head = scores.get(layer, torch.zeros(anatomy.n_heads, len(spans)))
+            arrays[vertical_name(layer)] = _numpy(by_head.double().mean(dim=0).float())
+            if wanted.vertical.per_head:
+                arrays[vertical_name(layer, heads=True)] = _numpy(by_head.T)
+    return arrays
+
+
+class _Pooled:
+    """Activations of one layer, pooled as pieces of the text come in."""
+
+    def __init__(self, spans: Sequence[Span], poolings: Sequence[Pooling]) -> None:
+        self.poolings = poolings
+        self.start = np.asarray([span.start for span in spans], dtype=np.int64)
+        self.end = np.asarray([span.end for span in spans], dtype=np.int64)
+        # The tokens of all sentences one after the other, as `tokens` stores them.
+        self.place = np.concatenate([np.arange(a, b, dtype=np.int64) for a, b in spans])
+        self.kept: dict[str, Tensor] = {}
+
+    def add(self, value: Tensor, at: int) -> None:
+        """value: [tokens of the piece, d_model], the first of which is token `at`."""
+        import torch
+
+        stop, width = at + len(value), value.shape[1]
+        inside = (self.place >= at) & (self.place < stop)
+        gathered = value[torch.from_numpy(self.place[inside] - at).to(value.device)]
+        if "tokens" in self.poolings:
+            tokens = self._buffer("tokens", (len(self.place), width), value.dtype)
+            tokens[torch.from_numpy(inside)] = gathered.cpu()
+        if "mean" in self.poolings:
+            counts = np.clip(np.minimum(self.end, stop) - np.maximum(self.start, at), 0, None)
+            # Not index_add, whose order of addition, and so whose sum, changes on a GPU.
+            sums = torch.segment_reduce(
+                gathered.float(),
+                "sum",
+                lengths=torch.from_numpy(counts).to(value.device),
+                axis=0,
+                initial=0,
+            )
+            self._buffer("mean", (len(self.start), width), torch.float32).add_(sums.cpu())
+        if "last" in self.poolings:
+            ends = np.flatnonzero((self.end > at) & (self.end <= stop))
+            last = self._buffer("last", (len(self.start), width), value.dtype)
+            rows = torch.from_numpy(self.end[ends] - 1 - at).to(value.device)
+            last[torch.from_numpy(ends)] = value[rows].cpu()
+
+    def result(self, pooling: Pooling) -> Tensor:
+        """[sentences, d_model], or [tokens of all sentences, d_model]."""
+        import torch
+
+        if pooling != "mean":
+            return self.kept[pooling]
+        return self.kept["mean"] / torch.from_numpy(self.end - self.start)[:, None]
+
+    def _buffer(self, name: str, shape: tuple[int, int], dtype: Any) -> Tensor:
+        import torch
+
+        if name not in self.kept:
+            self.kept[name] = torch.zeros(shape, dtype=dtype)
+        return self.kept[name]
+
+
+def _stored(values: Tensor, dtype: str, what: str, anatomy: Anatomy) -> NDArray[Any]:
+    import torch
+
+    if not bool(torch.isfinite(values).all()):
+        computed = str(next(anatomy.model.parameters()).dtype).removeprefix("torch.")
+        raise WhenceError(
+            f"{what} is not finite when computed in {computed}; use --dtype "
+            f"{'bfloat16 or float32' if computed == 'float16' else 'float32'}"
+        )
+    largest = float(values.abs().max()) if values.numel() else 0.0
+    if dtype == "float16" and largest > LARGEST_FLOAT16:
+        raise WhenceError(
+            f"{what} reaches {largest:.4g}, and float16 ends at {LARGEST_FLOAT16:.0f}; use "
+            "--storage-dtype float32"
+        )
+    return _numpy(values.to(getattr(torch, dtype)))
+
+
+def _numpy(values: Tensor) -> NDArray[Any]:
+    array: NDArray[Any] = values.contiguous().numpy()
+    return array

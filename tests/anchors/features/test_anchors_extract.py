@@ -1,0 +1,353 @@
+"""`whence anchors extract` and `storage` as a user runs them; kills, reuse, refusals."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import pytest
+from features_by_hand import hidden_by_hand, pooled_by_hand
+from safetensors.numpy import load_file
+
+from whence.anchors.features.extract import ExtractConfig, ExtractResult, extract
+from whence.anchors.features.live import live_features
+from whence.anchors.features.storage import StorageConfig, storage
+from whence.anchors.features.store import load
+from whence.anchors.sentences import read_sentences
+from whence.anchors.spans.locate import Span
+from whence.anchors.traces import read_traces
+from whence.errors import BadInput
+from whence.models.load import load_model
+from whence.runs.fingerprint import hash_folder
+from whence.tiny.make import MakeConfig, make
+
+
+class Case(NamedTuple):
+    traces: Path
+    metadata: Path
+
+
+@pytest.fixture(scope="module")
+def case(tmp_path_factory: pytest.TempPathFactory) -> Case:
+    """Six traces of the tiny world, and a table of their sentences with made-up labels."""
+    folder = tmp_path_factory.mktemp("traces")
+    make(MakeConfig(kind="traces", out=folder, count=6))
+    rows = [
+        {"problem_id": trace.problem_id, "chunk_idx": i, "chunk_text": sentence}
+        for trace in read_traces(folder / "traces.jsonl")
+        for i, sentence in enumerate(trace.sentences)
+    ]
+    frame = pd.DataFrame(rows).assign(importance_signed=np.linspace(-1, 1, len(rows)))
+    frame.to_parquet(folder / "sentence_metadata.parquet")
+    return Case(folder / "traces.jsonl", folder / "sentence_metadata.parquet")
+
+
+def run(case: Case, output: Path, **settings: Any) -> ExtractResult:
+    settings = {"layers": ("1", "4"), "pooling": ("mean", "tokens", "last"), **settings}
+    given = {"metadata": case.metadata, "model": "tiny", "device": "cpu", "dtype": "float32"}
+    return extract(ExtractConfig(output_dir=output, **{**given, **settings}))
+
+
+@pytest.fixture(scope="module")
+def extracted(case: Case, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("features") / "E"
+    run(case, folder, vertical="full", per_head=True)
+    return folder
+
+
+def test_what_is_stored_is_what_the_model_says(case: Case, extracted: Path) -> None:
+    """Token ids of the whole text, BOS in front, by the tokenizer itself; sums by hand."""
+    loaded = load_model("tiny", dtype="float32", device="cpu")
+    index = pd.read_parquet(extracted / "sentences.parquet")
+    for trace in read_traces(case.traces):
+        ids = loaded.tokenizer(trace.text)["input_ids"]
+        own = index[index["problem_id"] == trace.problem_id]
+        spans = [Span(*pair) for pair in zip(own["token_start"], own["token_end"], strict=True)]
+        said = [loaded.tokenizer.decode(ids[a:b]).strip() for a, b in spans]
+        assert said == list(trace.sentences)
+        arrays = load_file(extracted / f"problem_{trace.problem_id}.safetensors")
+        for layer in (1, 4):
+            hidden = hidden_by_hand(loaded.model, ids, layer)
+            for pooling in ("mean", "tokens", "last"):
+                array = arrays[f"blocks.{layer}.hook_resid_post.{pooling}"]
+                assert np.allclose(array, pooled_by_hand(hidden, spans, pooling), atol=2e-5)
+            heads = arrays[f"blocks.{layer}.vertical_heads"]
+            assert heads.shape == (len(spans), 4)
+            assert np.allclose(arrays[f"blocks.{layer}.vertical"], heads.mean(1), atol=1e-7)
+
+
+def test_labels_do_not_count_and_texts_do(case: Case, extracted: Path, tmp_path: Path) -> None:
+    table = pd.read_parquet(case.metadata)
+    folder = tmp_path / "E"
+    shutil.copytree(extracted, folder)
+    shutil.copy(case.traces, tmp_path / "traces.jsonl")
+    changed = tmp_path / "labels.parquet"
+    table.assign(importance_signed=0.5, anchor=1).to_parquet(changed)
+    settings = {"vertical": "full", "per_head": True}
+    result = run(Case(case.traces, changed), folder, **settings)
+    assert result.done
+    assert result.finding().headline.startswith("Already done: 2 layers × 3 poolings")
+    fewer = table[table.groupby("problem_id").cumcount(ascending=False) > 0]
+    fewer.to_parquet(changed)
+    with pytest.raises(BadInput, match="another run: input texts"):
+        run(Case(case.traces, changed), folder, **settings)
+    with pytest.raises(BadInput, match="another run: depth_control"):
+        run(case, folder, depth_control=False, **settings)
+
+
+def slow_start(case: Case, output: Path) -> subprocess.Popen[bytes]:
+    """The command in a process of its own, half a second a trace, so that it can be killed."""
+    code = (
+        "import sys, time\n"
+        "from whence.anchors.features import store\n"
+        "write = store.write_arrays\n"
+        "def slow(arrays, path):\n"
+        "    time.sleep(0.5)\n"
+        "    write(arrays, path)\n"
+        "store.write_arrays = slow\n"
+        "from whence.__main__ import main\n"
+        "sys.exit(main(sys.argv[1:]))\n"
+    )
+    words = [
+        "anchors", "extract", "--metadata", str(case.metadata), "--model", "tiny",
+        "--layers", "1,4", "--pooling", "mean,tokens,last", "--vertical", "full", "--per-head",
+        "--device", "cpu", "--dtype", "float32", "--output-dir", str(output),
+    ]  # fmt: skip
+    return subprocess.Popen([sys.executable, "-c", code, *words])
+
+
+def test_killed_and_started_again(case: Case, extracted: Path, tmp_path: Path) -> None:
+    output, partial = tmp_path / "E", tmp_path / "E.partial"
+    process = slow_start(case, output)
+    deadline = time.monotonic() + 120
+    while len(list(partial.glob("problem_*"))) < 2:
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    with pytest.raises(BadInput, match="another whence process"):
+        run(case, output, vertical="full", per_head=True)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not output.exists()
+    before = {path.name: path.stat().st_mtime_ns for path in partial.glob("problem_*")}
+    assert 2 <= len(before) < 6
+    result = run(case, output, vertical="full", per_head=True)
+    assert not result.done
+    after = {path.name: path.stat().st_mtime_ns for path in output.glob("problem_*")}
+    assert {name: after[name] for name in before} == before
+    assert hash_folder(output) == hash_folder(extracted)
+
+
+def test_another_extraction_is_used_again(
+    case: Case, extracted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Layers 1 and 4 are copied, layer 2 is captured, and the whole is as if captured at once."""
+    from whence.anchors.features import capture_trace as module
+
+    asked: list[tuple[int, ...]] = []
+    capture = module.capture_trace
+
+    def watched(anatomy: Any, ids: Any, spans: Any, wanted: Any, what: str) -> Any:
+        asked.append(wanted.layers)
+        return capture(anatomy, ids, spans, wanted, what)
+
+    monkeypatch.setattr(module, "capture_trace", watched)
+    run(case, tmp_path / "new", layers=("1", "2", "4"), pooling=("mean",), reuse=extracted)
+    assert asked == [(2,)] * 6
+    run(case, tmp_path / "alone", layers=("1", "2", "4"), pooling=("mean",))
+    for path in sorted((tmp_path / "alone").glob("problem_*")):
+        alone, reused = load_file(path), load_file(tmp_path / "new" / path.name)
+        assert list(alone) == list(reused)
+        assert all(np.allclose(alone[name], reused[name], atol=2e-5) for name in alone)
+    del asked[:]
+    run(case, tmp_path / "same", layers=("4",), pooling=("tokens",), reuse=extracted)
+    assert asked == []
+    other = {"vertical": "full", "layers": ("4",), "pooling": ("mean",)}
+    run(case, tmp_path / "other", reuse=extracted, depth_control=False, **other)
+    assert asked == [(4,)] * 6
+    with pytest.raises(BadInput, match="another model, adapter, dtype"):
+        run(case, tmp_path / "half", reuse=extracted, storage_dtype="float16")
+
+
+def test_only_traces_that_are_the_same_are_used_again(
+    case: Case, extracted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from whence.anchors.features import capture_trace as module
+
+    rows = [json.loads(line) for line in case.traces.read_text().splitlines()]
+    rows[2]["text"] += " Really."
+    traces = tmp_path / "traces.jsonl"
+    traces.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    asked: list[str] = []
+    capture = module.capture_trace
+    monkeypatch.setattr(module, "capture_trace", lambda *a: asked.append(a[-1]) or capture(*a))
+    run(case, tmp_path / "E", traces=traces, layers=("4",), pooling=("mean",), reuse=extracted)
+    assert asked == ["problem trace-00002"]
+
+
+def test_bad_traces_are_named_before_the_model_is_loaded(
+    case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [json.loads(line) for line in case.traces.read_text().splitlines()]
+    rows[1]["text"] = rows[1]["text"].replace("shells", "clams")
+    traces = tmp_path / "traces.jsonl"
+    traces.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with monkeypatch.context() as patch:
+        patch.setattr("whence.models.load.load_model", None)
+        with pytest.raises(BadInput, match=r"problem trace-00001: .*no place.*--skip-failed"):
+            run(case, tmp_path / "E", traces=traces)
+        with pytest.raises(BadInput, match=r"problem trace-\d+: 1?\d\d tokens, more than the 40"):
+            run(case, tmp_path / "E", max_tokens=40)
+        with pytest.raises(BadInput, match="none of the 6 traces"):
+            run(case, tmp_path / "E", max_tokens=40, skip_failed=True)
+    assert not (tmp_path / "E").exists()
+    assert not (tmp_path / "E.partial").exists()
+    result = run(case, tmp_path / "E", traces=traces, skip_failed=True)
+    (failure,) = json.loads((tmp_path / "E" / "failures.json").read_text())
+    assert failure["problem_id"] == "trace-00001"
+    assert "does not occur in the text" in failure["cause"]
+    assert "1 traces were left out" in result.finding().headline
+    frame = read_sentences(case.metadata)
+    data = load(tmp_path / "E").data(frame)
+    assert set(frame["problem_id"]) - set(data.frame["problem_id"]) == {"trace-00001"}
+
+
+def test_longer_texts_fall_back_to_light_and_that_is_said(case: Case, tmp_path: Path) -> None:
+    frame = read_sentences(case.metadata)
+    run(case, tmp_path / "L", vertical="light", pooling=("mean",))
+    result = run(case, tmp_path / "F", vertical="full", full_max_seq_len=50, pooling=("mean",))
+    assert "6 traces are longer than --full-max-seq-len" in result.finding().headline
+    light, fallen = (load(tmp_path / n).data(frame, layer=1, vertical=True) for n in "LF")
+    assert light.vertical is not None
+    assert fallen.vertical is not None
+    assert np.array_equal(light.vertical, fallen.vertical)
+    assert light.vertical.max() > 0
+
+
+def test_without_prompts_it_is_said(case: Case, tmp_path: Path) -> None:
+    shutil.copy(case.metadata, tmp_path / "alone.parquet")
+    result = run(Case(case.traces, tmp_path / "alone.parquet"), tmp_path / "E")
+    assert "without their prompts" in result.finding().headline
+    assert json.loads((tmp_path / "E" / "features.json").read_text())["text_from"] == "sentences"
+
+
+@pytest.mark.parametrize("bos", ["default", "never"])
+def test_bos_is_as_asked(case: Case, tmp_path: Path, bos: str) -> None:
+    result = run(case, tmp_path / "E", prepend_bos=bos, pooling=("mean",))
+    assert result.facts["front"] == {"default": "<bos>", "never": ""}[bos]
+    index = pd.read_parquet(tmp_path / "E" / "sentences.parquet")
+    tokenizer = load_model("tiny", device="cpu").tokenizer
+    trace = read_traces(case.traces)[0]
+    ids = tokenizer(trace.text, add_special_tokens=bos == "default")["input_ids"]
+    first = index.iloc[0]
+    said = tokenizer.decode(ids[first["token_start"] : first["token_end"]])
+    assert said.strip() == trace.sentences[0]
+
+
+def test_the_estimate_is_exact_for_arrays_and_not_short_in_all(case: Case, tmp_path: Path) -> None:
+    settings: dict[str, Any] = {
+        "metadata": case.metadata, "model": "tiny", "layers": ("all",), "per_head": True,
+        "pooling": ("mean", "tokens", "last"), "vertical": "light", "storage_dtype": "float16",
+    }  # fmt: skip
+    told = storage(StorageConfig(**settings, output_dir=tmp_path / "E"))
+    extract(ExtractConfig(**settings, output_dir=tmp_path / "E", device="cpu"))
+    files = [load_file(path) for path in (tmp_path / "E").glob("problem_*")]
+    stored = {name: sum(file[name].nbytes for file in files) for name in files[0]}
+    assert told.arrays == stored
+    real = sum(
+        path.stat().st_size for path in (tmp_path / "E").iterdir() if path.name != "whence.json"
+    )
+    assert sum(stored.values()) < real <= told.total
+    assert told.total < 1.2 * real
+    assert "holds" in told.finding().headline
+
+
+def test_a_full_disk_is_refused_first(
+    case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=20_000))
+    monkeypatch.setattr("whence.models.load.load_model", None)
+    with pytest.raises(BadInput, match=r"are needed and 19.5 KiB are free.*--storage-dtype"):
+        run(case, tmp_path / "E")
+    config = StorageConfig(metadata=case.metadata, model="tiny", output_dir=tmp_path / "E")
+    finding = storage(config).finding()
+    assert finding.failed
+    assert "does not hold" in finding.headline
+
+
+def test_storage_needs_no_weights(
+    case: Case, zoo_folder: Callable[[str], Path], tmp_path: Path
+) -> None:
+    shutil.copytree(zoo_folder("qwen2"), tmp_path / "model")
+    for weights in (tmp_path / "model").glob("*.safetensors"):
+        weights.unlink()
+    config = StorageConfig(
+        metadata=case.metadata, model=str(tmp_path / "model"), layers=("all",), max_tokens=4000,
+        skip_failed=True,
+    )  # fmt: skip
+    with pytest.raises(BadInput, match="none of the 6 traces"):  # 128 positions, and byte tokens
+        storage(config)
+
+
+def test_falcon_is_loaded_so_that_it_gives_patterns(
+    zoo_folder: Callable[[str], Path], tmp_path: Path
+) -> None:
+    (tmp_path / "traces.jsonl").write_text(
+        json.dumps({"problem_id": "a/b", "text": "Q? A fox. Two is two.",
+                    "sentences": ["A fox.", "Two is two."]}) + "\n"
+    )  # fmt: skip
+    extract(
+        ExtractConfig(
+            traces=tmp_path / "traces.jsonl", model=str(zoo_folder("falcon")), layers=("all",),
+            vertical="light", output_dir=tmp_path / "E", device="cpu",
+        )
+    )  # fmt: skip
+    frame = pd.DataFrame(
+        {"problem_id": ["a/b"] * 2, "chunk_idx": [0, 1], "chunk_text": ["A fox.", "Two is two."]}
+    )
+    data = load(tmp_path / "E").data(frame, layer=0, vertical=True)
+    assert data.vertical is not None
+    assert data.vertical[0, 0] > 0
+    assert data.vertical[1, 0] == 0
+
+
+def test_live_features_are_the_stored_ones(case: Case, extracted: Path) -> None:
+    frame = read_sentences(case.metadata)
+    stored = load(extracted).data(frame, layer=4, tokens=True, vertical=True)
+    loaded = load_model("tiny", dtype="float32", device="cpu")
+    vertical = load(extracted).vertical
+    live = live_features(
+        read_traces(case.traces), loaded=loaded, layer=4, poolings={"mean", "tokens"},
+        vertical=vertical, bos="default",
+    )  # fmt: skip
+    assert np.array_equal(live.mean, stored.mean)
+    assert np.array_equal(live.vertical, stored.vertical)
+    for row in range(len(frame)):
+        assert np.array_equal(live.tokens.tokens(row), stored.tokens.tokens(row))
+    for name in ("problem_id", "chunk_idx", "num_chunks", "chunk_text", "relative_position"):
+        assert live.frame[name].tolist() == frame[name].tolist()
+    for name in ("token_start", "token_end", "token_count"):
+        assert live.frame[name].tolist() == stored.frame[name].tolist()
+    assert set(live.frame["function_tag"]) == {"unknown"}
+    bare = live_features(
+        read_traces(case.traces), loaded=loaded, layer=4, poolings=(), vertical=None, bos="never"
+    )
+    assert bare.mean is None
+    assert bare.tokens is None
+    assert bare.frame["token_start"].tolist() == [n - 1 for n in live.frame["token_start"]]
+    with pytest.raises(BadInput, match="tokens, more than the 20"):
+        live_features(
+            read_traces(case.traces), loaded=loaded, layer=4, poolings={"mean"}, vertical=None,
+            bos="default", max_tokens=20,
+        )  # fmt: skip
