@@ -67,7 +67,7 @@ def fold_metrics(
         config.primary_metric,
         draws=config.draws,
     )
-    reasons = {}
+    reasons = material.gaps()
     if ceiling.reason is not None:
         reasons["noise_ceiling"] = ceiling.reason
     if impossible:

@@ -41,7 +41,7 @@ def split_metrics(
     parts: labelled rows of each part. shown: the rows that were scored. scored: as `train` keeps.
     """
     config = material.config
-    reasons: dict[str, str] = {}
+    reasons = material.gaps()
     judged = {part: parts[part] for part in ("test", "val") if len(parts[part])}
     if "val" not in judged:
         reasons["val"] = "the split has no labelled validation problems, so nothing was selected"

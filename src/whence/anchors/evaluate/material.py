@@ -29,7 +29,8 @@ Rows = NDArray[np.int64]
 class Material:
     """data: all rows of the table and their features. y: the target [rows], NaN without a label.
 
-    features: what was extracted, for saved probes (model, layer, …), empty without features.
+    features: what was extracted, for saved probes (model, layer, …), and left_out: problems that
+    were not; empty without features.
     """
 
     config: ProbingConfig
@@ -45,6 +46,17 @@ class Material:
     @property
     def continuous(self) -> bool:
         return is_continuous(self.config.target)
+
+    def gaps(self) -> dict[str, str]:
+        """What the table has and this evaluation does without, for `reasons`."""
+        found = {}
+        left_out = self.features.get("left_out")
+        if left_out:
+            found["features"] = f"{len(left_out)} problems were not extracted and are left out"
+        unlabelled = int((~self.has_label).sum())
+        if unlabelled:
+            found["labels"] = f"{unlabelled} sentences have no label: scored, but not judged"
+        return found
 
     @property
     def has_label(self) -> NDArray[np.bool_]:
@@ -122,7 +134,7 @@ def load_material(config: ProbingConfig) -> Material:
     data, about = ProbeData(frame), {}
     if features is not None:
         reads = {each for probe in probes for each in probe.reads}
-        layer = _layer(config, features)
+        layer = features.layer(config.layer)
         data = features.data(
             frame,
             layer=layer,
@@ -130,7 +142,15 @@ def load_material(config: ProbingConfig) -> Material:
             tokens="tokens" in reads,
             vertical="vertical" in reads,
         )
-        about = {"layer": layer, "pooling": config.pooling, "model": features.model}
+        about = {
+            "layer": layer,
+            "pooling": config.pooling,
+            "model": features.model,
+            "bos": features.facts.get("prepend_bos"),
+            "vertical": features.vertical,
+            "features_fingerprint": features.fingerprint,
+            "left_out": dict(features.failures),
+        }
     y = target_of(data.frame, config.target, config.anchor_percentile)
     return Material(config, data, y, probes, about)
 
@@ -141,17 +161,6 @@ def _features(config: ProbingConfig) -> Features | None:
     from whence.anchors.features.store import load
 
     return load(config.features)
-
-
-def _layer(config: ProbingConfig, features: Features) -> int:
-    if config.layer is None:
-        return int(features.layers[len(features.layers) // 2])
-    if config.layer not in features.layers:
-        there = ", ".join(map(str, features.layers))
-        raise BadInput(
-            f"{config.features}: --layer {config.layer} was not extracted; it has {there}"
-        )
-    return config.layer
 
 
 def _probes(

@@ -179,7 +179,7 @@ def _save(
             "residualize": config.residualize if prefix == RESIDUAL else "none",
             "seed": seed if probe.seeded else None,
             "fixed": config.fixed,
-            **material.features,
+            **{name: each for name, each in material.features.items() if name != "left_out"},
             "trained_on": problems_of(material.frame.iloc[parts["train"]]),
             "metadata_sha256": hash_path(config.metadata),
         },
