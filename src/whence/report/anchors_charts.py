@@ -9,17 +9,21 @@ import pandas as pd
 
 from whence.report.figure import GHOST, INK, MUTED, PAGE_WIDTH, RULE, SERIES, text_room
 
+_NARROWEST = 560  # a page draws nothing smaller than that: it would scale it up
 _GRID = {"grid": True, "gridColor": RULE, "gridDash": [1, 3]}
 
 
 def probe_levels(
-    rows: pd.DataFrame, title: str, marks: Mapping[str, float] | None = None
+    rows: pd.DataFrame,
+    title: str,
+    marks: Mapping[str, float] | None = None,
+    problems: pd.DataFrame | None = None,
 ) -> alt.LayerChart:
     """One row a probe: its value as a dot, its interval as a whisker; reference lines named above.
 
     rows: `probe, value, low, high, baseline, written` in the order to show, best first or as given;
     intervals may be missing. Baselines are hollow. marks: name → value of a vertical line, such as
-    chance and the noise ceiling.
+    chance and the noise ceiling. problems: `probe, value`, a pale dot each.
     """
     marks = marks or {}
     names, written = text_room(rows["probe"]), text_room(rows["written"])
@@ -50,6 +54,12 @@ def probe_levels(
                 fontSize=11,
             ).encode(y=alt.value(0), text="name:N"),
         ]
+    if problems is not None and len(problems):
+        layers.append(
+            alt.Chart(problems[["probe", "value"]])
+            .mark_circle(color=MUTED, size=14, opacity=0.45)
+            .encode(x=x, y=y)
+        )
     layers += [
         alt.Chart(known).mark_rule(strokeWidth=2).encode(y=y, x="low:Q", x2="high:Q", color=colour),
         base.mark_point(size=60, strokeWidth=2, opacity=1).encode(
@@ -215,7 +225,7 @@ def calibration(bins: pd.DataFrame, names: Sequence[str]) -> alt.ConcatChart:
                 .mark_line(color=MUTED, strokeWidth=1, strokeDash=[4, 4])
                 .encode(x=x, y=y),
                 alt.Chart(own)
-                .mark_circle(color=SERIES[0], opacity=0.75, clip=True)
+                .mark_circle(color=SERIES[0], opacity=0.75)
                 .encode(
                     x=x,
                     y=y,
@@ -227,7 +237,10 @@ def calibration(bins: pd.DataFrame, names: Sequence[str]) -> alt.ConcatChart:
                 ),
             ).properties(width=side, height=side, title=name)
         )
-    return alt.concat(*panels, columns=columns, spacing={"row": 16, "column": 22})
+    width = columns * (side + 45)
+    return alt.concat(*panels, columns=columns, spacing={"row": 16, "column": 22}).properties(
+        padding={"left": 4, "top": 4, "bottom": 4, "right": max(4.0, _NARROWEST - width)}
+    )
 
 
 def _apart(at: Mapping[str, float], gap: float) -> dict[str, float]:

@@ -33,7 +33,7 @@ def deferral_figure(told: Mapping[str, Any]) -> Markup:
     probe = told["score_column"].removeprefix("score_")
     controls = told["controls"]
     curves = {probe: told["curve"]}
-    if controls.get(POSITION):
+    if controls.get(POSITION) and probe != POSITION:
         curves["position alone"] = controls[POSITION]["curve"]
     lines = pd.concat([_line(name, points) for name, points in curves.items()], ignore_index=True)
     alone = controls["no_probe"]
@@ -68,7 +68,8 @@ def deferral_figure(told: Mapping[str, Any]) -> Markup:
 def deferral_table(told: Mapping[str, Any], notes: Sequence[str] = ()) -> Markup:
     """The plan's numbers, the controls beside them, groups, and the bill."""
     controls = told["controls"]
-    position = controls.get(POSITION)
+    # Beside itself it would say nothing.
+    position = controls.get(POSITION) if told["score_column"] != f"score_{POSITION}" else None
     alone = controls["no_probe"]
     rows = [
         ("validation, tuned here", told["val"]),

@@ -57,6 +57,14 @@ _METRICS = {
         Metric("accuracy", "accuracy", 100.0, 1, "points", f"{_NARROW_SPACE}%"),
         Metric("loss", "loss", 1.0, 3, "nats per token", lower_is_better=True),
         Metric("perplexity", "perplexity", 1.0, 2, lower_is_better=True),
+        Metric("pr_auc", "PR-AUC"),
+        Metric("pr_auc_trapezoid", "PR-AUC, trapezoid"),
+        Metric("spearman", "Spearman ρ"),
+        Metric("spearman_mean", "Spearman ρ"),
+        Metric("residual_pr_auc", "PR-AUC of residuals"),
+        Metric("residual_spearman", "Spearman ρ of residuals"),
+        Metric("brier", "Brier score", lower_is_better=True),
+        Metric("ece", "calibration error", lower_is_better=True),
     )
 }
 
