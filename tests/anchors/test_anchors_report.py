@@ -136,7 +136,7 @@ def titles(html: str) -> list[str]:
 
 def test_a_probe_that_beats_every_baseline_is_named_first(tmp_path: Path):
     html = write(tmp_path, cv_metrics())
-    assert headline(html) == "linear_probe beats each of 2 baselines on PR-AUC."
+    assert headline(html) == "On PR-AUC, linear_probe beats each of 2 baselines."
     text = words(html)
     assert "PR-AUC, linear_probe − position_untrained (the strongest baseline) +0.150" in text
     assert "95 % interval [+0.100, +0.200]" in text
@@ -144,7 +144,9 @@ def test_a_probe_that_beats_every_baseline_is_named_first(tmp_path: Path):
     assert titles(html)[:3] == ["Probes", "Against the baselines", "Can it be trusted"]
     assert "20 problems" in text
     markdown = (tmp_path / "report.md").read_text("utf-8")
-    assert markdown.splitlines()[2].startswith("**linear_probe beats each of 2 baselines")
+    assert markdown.splitlines()[2].startswith(
+        "**On PR-AUC, linear_probe beats each of 2 baselines.**"
+    )
     assert "| linear_probe | 0.400 [0.350, 0.450] | 0.200 |" in markdown
 
 
@@ -157,9 +159,9 @@ def test_a_probe_that_beats_every_baseline_is_named_first(tmp_path: Path):
             comparisons()[2:],
             "No probe beats each of 2 baselines on PR-AUC; mlp_probe beats some of them.",
         ),
-        (comparisons(mlp=0.1), "linear_probe and mlp_probe beat each of 2 baselines on PR-AUC."),
+        (comparisons(mlp=0.1), "On PR-AUC, linear_probe and mlp_probe beat each of 2 baselines."),
         (comparisons()[::2][1:], "No probe beats position_untrained on PR-AUC."),
-        ([], "linear_probe reaches a PR-AUC of 0.400; nothing was compared with it."),
+        ([], "With nothing to compare it with, linear_probe reaches a PR-AUC of 0.400."),
         (
             [a_comparison("text_only_baseline", "position_untrained", -0.1)],
             "No baseline beats position_untrained on PR-AUC.",
@@ -184,7 +186,7 @@ def test_three_test_problems_settle_nothing(tmp_path: Path):
     ]  # fmt: skip
     assert "no standard errors" in words(html)
     markdown = (tmp_path / "report.md").read_text("utf-8")
-    assert "- mlp_probe defers" in markdown
+    assert "- On test, mlp_probe defers" in markdown
 
 
 def test_the_deferral_of_the_report_is_that_of_the_command(tmp_path: Path):

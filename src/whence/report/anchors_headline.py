@@ -97,7 +97,7 @@ def _sentence(
     if best:
         verb = "beats" if len(best) == 1 else "beat"
         return (
-            f"{_listed(best)} {verb} {all_of_them} on {label}",
+            f"On {label}, {_listed(best)} {verb} {all_of_them}",
             Standing("supported, all comparisons counted", "supported", "for"),
         )
     some = [arm for arm in arms if "for" in tones[arm]]
@@ -116,7 +116,7 @@ def _alone(told: Told, label: str) -> str:
     if level is None or level.value is None:
         return "No probe has a value to show"
     value = notation.metric(told.primary).value(level.value)
-    return f"{ranked[0]} reaches a {label} of {value}; nothing was compared with it"
+    return f"With nothing to compare it with, {ranked[0]} reaches a {label} of {value}"
 
 
 def _without(told: Told, sentence: str, state: Standing, metric: notation.Metric) -> Headline:

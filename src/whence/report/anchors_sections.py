@@ -18,6 +18,7 @@ from whence.report.verdict_sections import standing
 
 DRAWN = 3
 """Metrics with a figure; the others stand in the table."""
+_POOLED = "the rows of all test problems are judged together (whence anchors cv gives intervals)"
 PER_FIGURE = 6
 """Probes that can be told apart in one figure of lines."""
 
@@ -228,10 +229,12 @@ def _levels_figure(told: Told, name: str) -> Markup:
         for label, values in (("chance", told.chance), ("ceiling", told.ceiling))
         if (value := values.get(name)) is not None
     }
+    reasons = [level.reason for own in told.levels.values() if (level := own.get(name))]
+    why = next((reason for reason in reasons if reason), _POOLED)
     whiskers = (
         "Whiskers: 95 % intervals over problems."
         if frame["low"].notna().any()
-        else ("No whiskers: too few problems for an interval.")
+        else f"No whiskers: {why}."
     )
     said = "; ".join(f"{row['probe']} {row['written']}" for row in rows)
     problems = [

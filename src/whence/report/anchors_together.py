@@ -130,6 +130,7 @@ def _figure(
     frame = pd.DataFrame(drawn)
     frame[["low", "high"]] = frame[["low", "high"]].astype(float)
     said = "; ".join(f"{row['probe']} {row['written']}" for row in drawn)
+    why = next((row["reason"] for row in own if row.get("reason")), "no intervals in this run")
     return figure(
         probe_levels(frame, metric.label),
         alt_text=f"{metric.label} of each probe: {said}.",
@@ -137,7 +138,7 @@ def _figure(
         + (
             "Whiskers: 95 % intervals over problems."
             if frame["low"].notna().any()
-            else "No whiskers: too few problems for an interval."
+            else f"No whiskers: {why}."
         ),
     )
 

@@ -20,9 +20,9 @@ def headline(told: Mapping[str, Any]) -> str:
         f"{alone['called']}"
     )
     if test["accepted_error"] is None:
-        return f"{probe} defers every test sentence and labels none"
+        return f"On test, {probe} defers every sentence and labels none"
     return (
-        f"{probe} defers {percent(test['deferral'])} of the test sentences and is wrong on "
+        f"On test, {probe} defers {percent(test['deferral'])} of the sentences and is wrong on "
         f"{percent(test['accepted_error'])} of the rest ({without})"
     )
 
