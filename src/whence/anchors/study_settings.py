@@ -29,7 +29,8 @@ class DatasetSection(Config):
         default=None, description="A labelled table of sentences, instead of rollouts."
     )
     traces: Path | None = Field(
-        default=None, description="The texts that belong to `metadata`: traces.jsonl."
+        default=None,
+        description="traces.jsonl: the texts of `metadata`, or labelled traces without a table.",
     )
     model_dir: str = Field(
         default="deepseek-r1-distill-llama-8b", description="Which model's rollouts."
@@ -48,8 +49,8 @@ class DatasetSection(Config):
     def _one_source(self) -> DatasetSection:
         if self.root is not None and self.metadata is not None:
             raise ValueError("give root or metadata, not both")
-        if self.traces is not None and self.metadata is None:
-            raise ValueError("traces belong to a metadata table: give metadata too")
+        if self.root is not None and self.traces is not None:
+            raise ValueError("give root or traces, not both")
         return self
 
 
@@ -106,6 +107,10 @@ class ActivationsSection(Config):
     device: str = Field(default="auto", description="cpu, cuda, cuda:N, mps; auto: first there is.")
     batch_size: int = Field(
         default=1, ge=1, description="Accepted for old files; a trace is one pass in any case."
+    )
+    prepend_bos: Literal["default", "always", "never"] = Field(
+        default="never",
+        description="BOS before texts; never, as the earlier study, or as the tokenizer does.",
     )
     vertical_attention: VerticalAttentionSection = Field(
         default_factory=VerticalAttentionSection, description="Vertical attention scores."
