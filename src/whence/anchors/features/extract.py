@@ -23,7 +23,6 @@ from whence.anchors.features.settings import CaptureSettings
 from whence.anchors.features.storage import Plan, make_plan
 from whence.anchors.spans.source import Source, read_source, text_hash
 from whence.anchors.spans.tokens import Placed
-from whence.errors import BadInput
 from whence.runs.config import OutputConfig
 from whence.runs.finding import Finding
 from whence.runs.jsonfile import read_json, write_json
@@ -32,8 +31,6 @@ from whence.runs.store import Run, open_run
 
 if TYPE_CHECKING:
     from whence.anchors.features.reuse import Reuse
-    from whence.models.anatomy import Anatomy
-    from whence.models.load import Loaded
 
 
 class ExtractConfig(CaptureSettings, OutputConfig):
@@ -115,7 +112,7 @@ def extract(config: ExtractConfig) -> ExtractResult:
         config=config,
         inputs={
             "texts": source.identity(),
-            "model": recorded_model(config),
+            "model": recorded_model(config.model, config.revision),
             "adapter": config.adapter,
         },
         overwrite=config.overwrite,
@@ -133,6 +130,7 @@ def extract(config: ExtractConfig) -> ExtractResult:
 
 def _extract(config: ExtractConfig, source: Source, run: Run) -> None:
     from whence.anchors.features.capture_trace import capture_trace
+    from whence.anchors.features.open_model import open_model
     from whence.anchors.features.plan import checked_spans
     from whence.anchors.features.reuse import open_reuse
     from whence.anchors.features.store import problem_file, write_arrays, write_index
@@ -141,7 +139,16 @@ def _extract(config: ExtractConfig, source: Source, run: Run) -> None:
     there = sum(path.stat().st_size for path in run.folder.glob("problem_*.safetensors"))
     need_room(plan.total() - there, config.output_dir)
     todo = [p for p in plan.placed if not (run.folder / problem_file(p.trace.problem_id)).exists()]
-    loaded, anatomy = _model(config, plan)
+    loaded, anatomy = open_model(
+        config.model,
+        plan.shape,
+        patterns=plan.wanted.vertical is not None,
+        adapter=config.adapter,
+        revision=config.revision,
+        dtype=config.dtype,
+        device=config.device,
+        trust_remote_code=config.trust_remote_code,
+    )
     front = front_of(loaded, config.prepend_bos)
     model = model_identity(loaded)
     key = features_fingerprint(model, front, config.storage_dtype)
@@ -168,40 +175,6 @@ def _reused(reuse: Reuse | None, placed: Placed, plan: Plan) -> tuple[dict[str, 
         return {}, plan.wanted
     arrays, missing = reuse.arrays(placed.trace)
     return arrays, replace(plan.wanted, layers=missing)
-
-
-def _model(config: ExtractConfig, plan: Plan) -> tuple[Loaded, Anatomy]:
-    """The model, taken apart, in an attention implementation that gives what is wanted."""
-    from whence.models.anatomy import find_anatomy
-    from whence.models.load import load_model
-    from whence.models.pieces import eager
-
-    def load(attention: str | None) -> tuple[Loaded, Anatomy]:
-        loaded = load_model(
-            config.model,
-            adapter=config.adapter,
-            revision=config.revision,
-            dtype=config.dtype,
-            device=config.device,
-            trust_remote_code=config.trust_remote_code,
-            attn_implementation=attention,
-        )
-        return loaded, find_anatomy(loaded.model)
-
-    loaded, anatomy = load(None)
-    if plan.wanted.vertical is not None:
-        try:
-            with eager(anatomy):
-                pass
-        except BadInput:
-            loaded, anatomy = load("eager")
-    shape = plan.shape
-    if (anatomy.n_layers, anatomy.d_model) != (shape.n_layers, shape.d_model):
-        raise BadInput(
-            f"{config.model}: config.json says {shape.n_layers} layers of width {shape.d_model}, "
-            f"and the model has {anatomy.n_layers} of {anatomy.d_model}; mend config.json"
-        )
-    return loaded, anatomy
 
 
 def _facts(

@@ -9,7 +9,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from whence.anchors.features.settings import CaptureSettings
 from whence.anchors.spans.tokens import PrependBos, front_ids
 from whence.runs.fingerprint import fingerprint, hash_path
 
@@ -35,14 +34,14 @@ def features_fingerprint(model: dict[str, Any], front: list[int], storage_dtype:
     return fingerprint({"model": decides, "front": front, "storage_dtype": storage_dtype})
 
 
-def recorded_model(config: CaptureSettings) -> Any:
+def recorded_model(model: str, revision: str | None) -> Any:
     """What a run's record keeps of the model: its folder (hashed), or hub id and revision."""
     from whence.models.load import model_source
 
-    source = model_source(config.model)
+    source = model_source(model)
     if Path(source).is_dir():
         return Path(source)
-    return f"{source}@{config.revision or 'main'}"
+    return f"{source}@{revision or 'main'}"
 
 
 def front_of(loaded: Loaded, bos: PrependBos) -> list[int]:

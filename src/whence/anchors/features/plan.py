@@ -24,10 +24,11 @@ INDEX_BYTES = 60
 
 @dataclass(frozen=True)
 class Unfit:
-    """A trace that cannot be captured as asked, and why."""
+    """A trace that cannot be captured as asked, why, and what to do about it."""
 
     problem_id: str
     cause: str
+    remedy: str
 
 
 @dataclass(frozen=True)
@@ -52,10 +53,12 @@ def failures_of(placed: Placed, tokenizer: PreTrainedTokenizerBase, limit: int) 
         first = missing[0]
         text = first.expected if len(first.expected) <= 60 else f"{first.expected[:59]}…"
         cause = f"{len(missing)} sentences have no place in the text; {first.chunk_idx}"
-        return [Unfit(placed.trace.problem_id, f'{cause} ("{text}"): {first.cause}')]
+        remedy = "mend the texts (`whence anchors spans --check` lists every such sentence)"
+        return [Unfit(placed.trace.problem_id, f'{cause} ("{text}"): {first.cause}', remedy)]
     if len(placed.ids) > limit:
         cause = f"{len(placed.ids):,} tokens, more than the {limit:,} that it may have"
-        return [Unfit(placed.trace.problem_id, cause)]
+        remedy = "take a model with more positions, or raise --max-tokens where that is the limit"
+        return [Unfit(placed.trace.problem_id, cause, remedy)]
     return []
 
 

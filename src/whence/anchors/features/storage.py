@@ -147,6 +147,6 @@ def _accept(unfit: Sequence[Unfit], good: int, skip_failed: bool, path: Path) ->
     if skip_failed:
         raise BadInput(f"{first}; none of the {len(unfit)} traces can be captured")
     raise BadInput(
-        f"{first} ({len(unfit)} of {len(unfit) + good} traces fail); `whence anchors spans --check`"
-        " lists sentences that fail; mend the texts, or leave such traces out with --skip-failed"
+        f"{first} ({len(unfit)} of {len(unfit) + good} traces fail); {unfit[0].remedy}, or leave "
+        "such traces out with --skip-failed"
     )
