@@ -91,6 +91,12 @@ def write_features(frame: pd.DataFrame, mean: np.ndarray, folder: Path) -> None:
 
 
 @pytest.fixture
+def make_table() -> Callable[[int, int, np.random.Generator], pd.DataFrame]:
+    """`table`, for tests that need no files."""
+    return table
+
+
+@pytest.fixture
 def make_study(tmp_path: Path) -> Callable[..., Study]:
     """make_study(problems, sentences, signal=…): the first activation carries the importance.
 

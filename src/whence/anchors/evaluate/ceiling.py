@@ -104,12 +104,13 @@ def noise_ceiling(
         truth, label = np.empty_like(x), np.empty_like(x)
         for _, rows in groups:
             truth[rows], label[rows] = draw_truth(x[rows], s[rows], rng)
-        score = truth if target == "importance_signed" else np.abs(truth)
+        score = truth
+        if target != "importance_signed":
+            score = np.empty_like(x)
+            for _, rows in groups:
+                score[rows] = _beyond_threshold(np.abs(truth[rows]), percentile)
         bench = bench_values(problems, label, target, percentile)
-        own = {
-            name: problem_metrics(bench.take(rows), score[rows], ks, probability=False)
-            for name, rows in groups
-        }
+        own = {name: _metrics(bench.take(rows), score[rows], ks) for name, rows in groups}
         for name, values in own.items():
             each[name].append(values)
         together.append(pooled_metrics(bench, score, own, ks))
@@ -121,6 +122,15 @@ def noise_ceiling(
     )
 
 
+def _metrics(own: Bench, score: Floats, ks: Sequence[int]) -> dict[str, float | None]:
+    """Where there is no sign of any true difference (τ² = 0), knowing the truth orders nothing:
+    its rank correlation is then 0 and not missing, or such problems would not lower the ceiling."""
+    found = problem_metrics(own, score, ks, probability=False)
+    if found["spearman"] is None and np.ptp(own.value) > 0:
+        found["spearman"] = 0.0
+    return found
+
+
 def draw_truth(x: Floats, s: Floats, rng: np.random.Generator) -> tuple[Floats, Floats]:
     """One guess of the true importances of a problem and a label that it might have shown."""
     tau2 = max(0.0, float(x.var(ddof=1) - np.mean(s**2))) if len(x) > 1 else 0.0
@@ -130,6 +140,16 @@ def draw_truth(x: Floats, s: Floats, rng: np.random.Generator) -> tuple[Floats, 
     spread = np.sqrt(believe) * s
     truth = x.mean() + believe * (x - x.mean()) + spread * rng.normal(size=len(x))
     return truth, truth + s * rng.normal(size=len(x))
+
+
+def _beyond_threshold(size: Floats, percentile: float) -> Floats:
+    """|truth| of one problem from its own threshold, in its own standard deviations.
+
+    An order within the problem like any other; over several problems, whose thresholds differ,
+    plain sizes would rank a great importance of one above all anchors of another.
+    """
+    spread = size.std()
+    return np.asarray((size - np.percentile(size, percentile)) / (spread if spread > 0 else 1.0))
 
 
 def share(
