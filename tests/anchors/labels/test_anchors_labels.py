@@ -205,6 +205,15 @@ def test_its_own_table_can_be_labelled_by_another_importance(index: Path, tmp_pa
     assert run(tmp_path / "N", "--from-metadata", table) == 0
     again = read_sentences(tmp_path / "N" / "sentence_metadata.parquet")
     assert again["importance_missing"].equals(before["importance_missing"])
+    # the texts beside a table are its texts; without them its sentences are joined
+    assert (tmp_path / "N" / "traces.jsonl").read_bytes() == (first / "traces.jsonl").read_bytes()
+    (first / "traces.jsonl").unlink()
+    assert run(tmp_path / "O", "--from-metadata", table) == 0
+    joined = read_jsonl(tmp_path / "O" / "traces.jsonl")
+    assert {line["text_from"] for line in joined} == {"sentences"}
+    third = tmp_path / "O" / "sentence_metadata.parquet"
+    assert run(tmp_path / "P", "--from-metadata", third) == 0
+    assert read_jsonl(tmp_path / "P" / "traces.jsonl") == joined
 
 
 def test_traces_with_their_own_labels(tmp_path: Path) -> None:
@@ -255,6 +264,10 @@ def test_planted_labels_and_token_places_of_the_tiny_world(tmp_path: Path) -> No
         (("--index", "{index}", "--traces", "x"), "give one of"),
         (("--traces", "{traces}", "--source", "rollouts"), "source rollouts needs index"),
         (("--index", "{index}", *BY_ROLLOUTS, "--zeros", "missing"), "a 0 was measured"),
+        (
+            ("--index", "{index}", "--source", "rollouts", "--embedding-model", "none"),
+            "leaves counterfactual importance out",
+        ),
         (("--index", "{traces}"), "make it with `whence anchors index`"),
         (("--traces", "{traces}", "--label-key", "weight"), "no sentence has it"),
         (("--traces", "{bad}"), "line 1 sentence 0: importance is 'much'"),
@@ -333,16 +346,16 @@ def test_killed_halfway_it_goes_on_and_ends_in_the_same_bytes(tmp_path: Path) ->
     kept = {path: path.stat().st_mtime_ns for path in shards}
     assert 3 <= len(kept) < 8
     untouched: set[Path] = set()
-    from whence.anchors.labels import command
+    from whence.anchors.labels import write as module
 
-    write = command.write_json
+    write = module.write_json
 
     def watching(path: Path, value: Any) -> None:
         untouched.update(p for p, at in kept.items() if p.exists() and p.stat().st_mtime_ns == at)
         write(path, value)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(command, "write_json", watching)
+        patch.setattr(module, "write_json", watching)
         assert main(words) == 0
     assert untouched == set(kept)
     assert main([*words[:-1], str(tmp_path / "whole")]) == 0

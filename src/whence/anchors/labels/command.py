@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -11,20 +11,14 @@ from pydantic import Field, model_validator
 
 from whence.anchors.labels.names import DEFAULT, Importance
 from whence.anchors.labels.published import Zeros
-from whence.anchors.labels.settings import RecomputeSettings
-from whence.errors import BadInput
+from whence.anchors.labels.settings import NONE, RecomputeSettings
 from whence.runs.config import OutputConfig
 from whence.runs.finding import Finding
-from whence.runs.jsonfile import read_json, write_json, write_jsonl
-from whence.runs.progress import track
+from whence.runs.jsonfile import read_json
 from whence.runs.store import open_run
 
 if TYPE_CHECKING:
-    import pandas as pd
-
-    from whence.anchors.labels.table import Kept
-    from whence.anchors.traces import Trace
-    from whence.runs.store import Run
+    pass
 
 Source = Literal["published", "rollouts"]
 
@@ -43,7 +37,8 @@ class LabelsConfig(RecomputeSettings, OutputConfig):
     from_metadata: Path | None = Field(
         default=None,
         description="Labelled table (sentence_metadata.parquet of the earlier study, or of this "
-        "command) to take labels from; traces are its sentences joined by blanks.",
+        "command) to take labels from. Texts are those of traces.jsonl beside it, else its "
+        "sentences joined by blanks.",
     )
     traces: Path | None = Field(
         default=None, description="traces.jsonl whose sentences may carry a label."
@@ -94,6 +89,12 @@ class LabelsConfig(RecomputeSettings, OutputConfig):
             raise ValueError("source rollouts needs index: a table or traces have no rollouts")
         if self.source == "rollouts" and self.zeros == "missing":
             raise ValueError("zeros missing: with source rollouts a 0 was measured; use auto")
+        recomputed = self.source == "rollouts" and self.embedding_model == NONE
+        if recomputed and self.importance.startswith("counterfactual"):
+            raise ValueError(
+                "embedding_model none leaves counterfactual importance out; choose another "
+                "importance, or tfidf"
+            )
         if self.label_key is not None and self.traces is None:
             raise ValueError("label_key is a key of sentences in traces; give traces")
         return self
@@ -124,6 +125,9 @@ class LabelsResult:
             ("with a standard error", f"{about['standard_errors']:,}"),
             ("sign", about["sign"]),
         ]
+        lost = about.get("tokens", {}).get("sentences_not_found", 0)
+        if lost:
+            rows.append(("without a place in the text", f"{lost:,} (see `whence anchors spans`)"))
         if about["zeros"]["note"]:
             rows.append(("zeros", about["zeros"]["note"]))
         files = {
@@ -151,18 +155,22 @@ def labels(config: LabelsConfig) -> LabelsResult:
         seeds=[config.seed],
     ) as run:
         if not run.done:
-            _write(config, run)
+            from whence.anchors.labels.write import write
+
+            write(config, run)
     summary = read_json(config.output_dir / "summary.json")
     return LabelsResult(config.output_dir, summary, run.done)
 
 
 def _inputs(config: LabelsConfig) -> dict[str, Any]:
+    from whence.anchors.labels.given import traces_beside
     from whence.anchors.labels.similarity import embedding_identity
     from whence.anchors.rollouts.opened import Index
 
+    beside = None if config.from_metadata is None else traces_beside(config.from_metadata)
     inputs: dict[str, Any] = {
         "metadata": config.from_metadata,
-        "traces": config.traces,
+        "traces": config.traces or beside,
         "splits": config.splits,
     }
     if config.index is not None:
@@ -174,152 +182,6 @@ def _inputs(config: LabelsConfig) -> dict[str, Any]:
     if config.tokenizer is not None:
         inputs["tokenizer"] = _tokenizer_identity(config.tokenizer)
     return inputs
-
-
-def _write(config: LabelsConfig, run: Run) -> None:
-    from whence.anchors.labels.summary import summarise, without_reasons
-    from whence.anchors.sentences import ids_for_disk, problems_of, write_sentences
-    from whence.anchors.traces import trace_line
-
-    frame, traces, notes = _labelled(config, run)
-    if config.tokenizer is not None:
-        frame = _with_tokens(frame, traces, config.tokenizer)
-    problems = problems_of(frame)
-    splits = _splits(config, problems)
-    importance = None if config.traces is not None else config.importance
-    about = summarise(frame, importance)
-    about["zeros"] |= {"policy": config.zeros, "note": _about_zeros(config, about)}
-    write_sentences(without_reasons(frame), run.folder / "sentence_metadata.parquet")
-    rows = zip(ids_for_disk([trace.problem_id for trace in traces]), traces, strict=True)
-    text_from = {} if config.from_metadata is None else {"text_from": "sentences"}
-    write_jsonl(
-        run.folder / "traces.jsonl",
-        ({"problem_id": each, **trace_line(trace), **text_from} for each, trace in rows),
-    )
-    if splits is not None:
-        write_json(run.folder / "splits.json", splits)
-    counts = {part: len(ids) for part, ids in splits.items()} if splits else None
-    write_json(run.folder / "summary.json", {**about, **notes, "splits": counts})
-
-
-def _labelled(config: LabelsConfig, run: Run) -> tuple[pd.DataFrame, list[Trace], dict[str, Any]]:
-    """The table, its traces, and what else the summary says."""
-    from whence.anchors.labels.given import from_metadata, from_traces
-    from whence.anchors.labels.summary import NO_ERRORS
-
-    zeros_missing = config.zeros == "missing"
-    if config.index is not None:
-        return _from_index(config, run)
-    notes: dict[str, Any] = {"label_key": None, "standard_error_method": NO_ERRORS}
-    if config.from_metadata is not None:
-        notes |= {"source": "metadata", "text": "sentences joined by blanks, without the prompt"}
-        notes["standard_error_method"] = "as in the table that was given"
-        return *from_metadata(config.from_metadata, config.importance, zeros_missing), notes
-    assert config.traces is not None
-    key = config.label_key or "importance"
-    notes |= {"source": "traces", "label_key": key}
-    notes["standard_error_method"] = "as given"
-    required = config.label_key is not None
-    return *from_traces(config.traces, key, required, zeros_missing), notes
-
-
-def _from_index(config: LabelsConfig, run: Run) -> tuple[pd.DataFrame, list[Trace], dict[str, Any]]:
-    from whence.anchors.labels.measure import Recomputer
-    from whence.anchors.labels.published import published
-    from whence.anchors.labels.summary import ERRORS_BY_ROLLOUTS, NO_ERRORS
-    from whence.anchors.labels.table import frame_of, rows_of
-    from whence.anchors.rollouts.opened import Index
-
-    assert config.index is not None
-    index = Index.open(config.index)
-    recompute = Recomputer(index, config, run.scratch / "problems")
-    kept: list[Kept] = []
-    left_out: list[Kept] = []
-    for each in track(index.problem_ids, label=f"labels ({config.source})", unit="problems"):
-        problem = index.problem(each)
-        if config.source == "published":
-            if not problem.labelled:
-                raise BadInput(
-                    f"{problem.place}: no chunks_labeled.json, so nothing is published of it; use "
-                    "--source rollouts, or leave it out of the index with --problem-ids"
-                )
-            measured = published(problem, config.zeros)
-        else:
-            measured = recompute(problem)
-        own = rows_of(problem, measured, config.importance, config.drop_last_chunk)
-        (kept if own.rows else left_out).append(own)
-    rows = [row for own in kept for row in own.rows]
-    if not rows:
-        raise BadInput(
-            f"{config.index}: no sentence is left once the last of each trace is dropped; use "
-            "--no-drop-last-chunk"
-        )
-    by_rollouts = config.source == "rollouts"
-    notes = {
-        "label_key": None,
-        "source": config.source,
-        "standard_error_method": ERRORS_BY_ROLLOUTS if by_rollouts else NO_ERRORS,
-        "dropped_last": sum(own.dropped for own in (*kept, *left_out)),
-        "left_out": [own.trace.problem_id for own in left_out],
-    }
-    if by_rollouts:
-        names = ("embedding_model", "similarity_threshold", "kl", "laplace", "bootstrap_draws")
-        notes |= {name: getattr(config, name) for name in names}
-    return frame_of(rows, config.importance), [own.trace for own in kept], notes
-
-
-def _about_zeros(config: LabelsConfig, about: Mapping[str, Any]) -> str | None:
-    """What a reader of the zeros must know, or None where each was measured."""
-    if config.source == "rollouts" or config.traces is not None or not about["zeros"]["count"]:
-        return None
-    if config.from_metadata is None and config.zeros == "auto":
-        return None
-    return (
-        "the published analysis also wrote 0 where it had nothing to compare; which of these were "
-        "measured cannot be told here"
-    )
-
-
-def _splits(config: LabelsConfig, problems: Sequence[str]) -> dict[str, list[Any]] | None:
-    """Splits of the problems in the table; None where there are too few of them."""
-    from whence.anchors.rollouts.opened import Index
-    from whence.anchors.sentences import as_id, ids_for_disk
-    from whence.anchors.splits import make_splits, read_splits
-
-    if config.splits is not None:
-        parts = read_splits(config.splits, problems)
-    elif config.index is not None:
-        found = Index.open(config.index).splits or {}
-        there = set(problems)
-        parts = {
-            part: [each for each in map(as_id, ids) if each in there] for part, ids in found.items()
-        }
-    else:
-        parts = make_splits(problems, config.seed) if len(problems) >= 3 else {}
-    return {part: list(ids_for_disk(list(ids))) for part, ids in parts.items()} or None
-
-
-def _with_tokens(frame: pd.DataFrame, traces: Sequence[Trace], model: str) -> pd.DataFrame:
-    """`frame` with the token span of each sentence, missing where it is not found in its text."""
-    import pandas as pd
-
-    from whence.anchors.labels.table import ordered
-    from whence.anchors.spans.tokens import place
-    from whence.models.load import load_tokenizer
-
-    tokenizer = load_tokenizer(model)
-    spans = [
-        span
-        for trace in track(traces, label="placing sentences", unit="traces")
-        for span in place(tokenizer, trace, "never").tokens
-    ]
-    starts = [None if span is None else span.start for span in spans]
-    ends = [None if span is None else span.end for span in spans]
-    frame = frame.assign(
-        token_start=pd.array(starts, dtype="Int64"), token_end=pd.array(ends, dtype="Int64")
-    )
-    frame["token_count"] = frame["token_end"] - frame["token_start"]
-    return ordered(frame)
 
 
 def _tokenizer_identity(model: str) -> Any:

@@ -19,7 +19,8 @@ from whence.anchors.labels.names import (
 )
 from whence.anchors.labels.table import finished
 from whence.anchors.sentences import read_sentences
-from whence.anchors.traces import Trace, read_traces, traces_from_sentences
+from whence.anchors.spans.source import TRACES_NAME, read_source
+from whence.anchors.traces import Trace, read_traces
 from whence.errors import BadInput
 from whence.runs.jsonfile import read_jsonl
 
@@ -33,16 +34,27 @@ OF_AN_EXTRACTION = (
 """Columns of the earlier study's table that belong to its activations or to a percentile."""
 
 
+def traces_beside(metadata: Path) -> Path | None:
+    """The texts that a table was written with, where they still lie beside it."""
+    beside = metadata.parent / TRACES_NAME
+    return beside if beside.is_file() else None
+
+
 def from_metadata(
     path: Path, importance: Importance, zeros_missing: bool
-) -> tuple[pd.DataFrame, list[Trace]]:
-    """The table in `path`, and traces made again from its sentences.
+) -> tuple[pd.DataFrame, list[Trace], bool]:
+    """The table in `path`, its traces, and whether those are its sentences joined by blanks.
 
-    The earlier study's tables have one importance, the counterfactual accuracy, as
-    `importance_signed`. Raises BadInput where the table lacks `importance`.
+    Traces are those of `traces.jsonl` beside the table, where there is one; the earlier study kept
+    none. Its tables have one importance, the counterfactual accuracy, as `importance_signed`.
+    Raises BadInput where the table lacks `importance`.
     """
     frame = read_sentences(path)
-    traces = traces_from_sentences(frame)
+    source = read_source(path, None)
+    joined = source.text_from == "sentences" or any(
+        line.get("text_from") == "sentences" for line in read_jsonl(source.path)
+    )
+    traces = list(source.traces)
     frame = frame.drop(columns=[name for name in OF_AN_EXTRACTION if name in frame.columns])
     if importance in frame.columns:
         if "importance_signed" in frame.columns and not _equal(frame, importance):
@@ -56,7 +68,7 @@ def from_metadata(
             known = [DEFAULT]
         remedy = f"it has {', '.join(known)}" if known else "label it from rollouts, with --index"
         raise BadInput(f"{path}: no column {importance}; {remedy}")
-    return finished(_with_missing(frame, zeros_missing)), traces
+    return finished(_with_missing(frame, zeros_missing)), traces, joined
 
 
 def from_traces(

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from whence.anchors.labels.recompute import Measured, recompute
-from whence.anchors.labels.settings import RecomputeSettings
-from whence.anchors.labels.similarity import NONE, Embedder, open_embedder, similarities
+from whence.anchors.labels.settings import NONE, RecomputeSettings
+from whence.anchors.labels.similarity import Embedder, open_embedder, similarities
 from whence.anchors.rollouts.opened import Index
 from whence.anchors.rollouts.problem import Problem
 from whence.runs.fingerprint import fingerprint

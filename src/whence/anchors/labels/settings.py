@@ -10,6 +10,9 @@ from whence.anchors.labels.divergence import Outcome
 from whence.anchors.labels.recompute import Method
 from whence.runs.config import Config
 
+TFIDF, NONE = "tfidf", "none"
+"""What `embedding_model` may be beside a model."""
+
 
 class RecomputeSettings(Config):
     """How rollouts become importance."""

@@ -11,11 +11,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from whence.anchors.labels.settings import TFIDF
 from whence.anchors.rollouts.rollout import Rollout
 from whence.errors import BadInput
 from whence.runs.progress import Progress
 
-TFIDF, NONE = "tfidf", "none"
 BATCH = 256
 BLOCK = 4096
 """Texts between two signs of progress; sorted by length within, so that batches are even."""
