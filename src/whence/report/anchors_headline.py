@@ -45,7 +45,7 @@ def headline(told: Told) -> Headline:
         number=metric.difference(leading["effect"]),
         of=f"{metric.label}, {lead} − {control} (the strongest baseline)",
         interval=f"95 % interval {metric.interval(interval)}" if interval else "no interval",
-        facts=_facts(told, lead, metric),
+        facts=_facts(told, lead, metric, len(arms)),
     )
 
 
@@ -129,16 +129,19 @@ def _without(told: Told, sentence: str, state: Standing, metric: notation.Metric
         number=metric.value(level.value if level else None),
         of=f"{metric.label} of {ranked[0]}" if ranked else metric.label,
         interval=_bounds(metric, interval),
-        facts=_facts(told, None, metric),
+        facts=_facts(told, None, metric, 0),
     )
 
 
-def _facts(told: Told, lead: str | None, metric: notation.Metric) -> list[tuple[str, str, str]]:
+def _facts(
+    told: Told, lead: str | None, metric: notation.Metric, arms: int
+) -> list[tuple[str, str, str]]:
     facts = [("Judged on", *_split_once(told.on))]
     if lead is not None:
         level = told.levels[lead].get(told.primary)
         chosen = (told.raw.get("selected") or {}).get("probe") == lead
-        why = "chosen on validation" if chosen else f"the highest of {len(told.levels)}"
+        others = f"the highest of {arms} compared" if arms > 1 else "the only one compared"
+        why = "chosen on validation" if chosen else others
         facts.append(
             (f"{metric.label} of {lead}", metric.value(level.value if level else None), why)
         )

@@ -18,9 +18,11 @@ from whence.report.verdict_sections import standing
 
 DRAWN = 3
 """Metrics with a figure; the others stand in the table."""
-_POOLED = "the rows of all test problems are judged together (whence anchors cv gives intervals)"
 PER_FIGURE = 6
 """Probes that can be told apart in one figure of lines."""
+
+_NO_WHISKERS = "whence anchors cv gives intervals over problems"
+_MEANS = " A difference is of means over problems; the PR-AUC above pools the rows of all."
 
 
 def masthead(title: str, answer: Headline, sections: Sequence[Section]) -> Markup:
@@ -81,7 +83,8 @@ def baselines_section(told: Told) -> Section:
     return Section(
         "Against the baselines",
         "Every probe against every baseline on the same problems. Differences are paired; "
-        "intervals come from resampling problems; q corrects p for all comparisons of the table.",
+        "intervals come from resampling problems; q corrects p for all comparisons of the table."
+        + (_MEANS if told.kind == "train" else ""),
         render("comparisons.html", plots=shown, rows=rows),
     )
 
@@ -230,7 +233,7 @@ def _levels_figure(told: Told, name: str) -> Markup:
         if (value := values.get(name)) is not None
     }
     reasons = [level.reason for own in told.levels.values() if (level := own.get(name))]
-    why = next((reason for reason in reasons if reason), _POOLED)
+    why = next((reason for reason in reasons if reason), _NO_WHISKERS)
     whiskers = (
         "Whiskers: 95 % intervals over problems."
         if frame["low"].notna().any()

@@ -44,7 +44,7 @@ def cautions(told: Mapping[str, Any]) -> list[str]:
         said.append(f"On test more is deferred than the budget of {limit}, which validation kept.")
     elif not budget and (test["accepted_error"] or 0) > told["limit"]:
         said.append(f"On test the error is above the target of {limit}, which validation reached.")
-    if test["called_anchor"] == 0 and test["called_no_anchor"]:
+    if test["called_anchor"] == 0 and test["anchors_missed"]:
         said.append(
             "These thresholds call no test sentence an anchor: every anchor that is not deferred "
             f"is missed ({test['anchors_missed']:,} of {test['anchors']:,})."
