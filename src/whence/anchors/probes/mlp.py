@@ -13,7 +13,6 @@ little variance is for linear_probe, which reads them all.
 from __future__ import annotations
 
 import warnings
-import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
@@ -26,6 +25,7 @@ from whence.anchors.probes.data import Floats, Labels, ProbeData
 from whence.anchors.probes.inner import agreement, check_labels, inner_folds
 from whence.anchors.probes.linear import link
 from whence.anchors.probes.probe import Fitted, Fitting, Probe, Reads, State, finite
+from whence.anchors.probes.remembered import Remembered
 from whence.anchors.probes.settings import ProbeSettings
 from whence.anchors.probes.standardise import standardised
 from whence.errors import BadInput
@@ -113,15 +113,7 @@ class _Prepared:
     notes: Mapping[str, Any]
 
 
-@dataclass(frozen=True)
-class _Last:
-    data: weakref.ref[ProbeData]
-    labels: weakref.ref[Labels]
-    settings: ProbeSettings
-    prepared: _Prepared
-
-
-_last: list[_Last] = []
+_remembered: Remembered[_Prepared] = Remembered()
 
 
 class Mlp(Probe):
@@ -139,7 +131,10 @@ class Mlp(Probe):
             model, notes = fit_fixed(table.values, labels, fitting)
             basis = None
         else:
-            prepared = _prepared(data, labels, table.values, fitting.settings)
+            settings = fitting.settings
+            prepared = _remembered.get(
+                data, labels, settings, lambda: _prepare(data, labels, table.values, settings)
+            )
             model = _network(labels, fitting.settings, fitting.seed, prepared.decay)
             _train(model, prepared.inputs, labels, prepared.epochs)
             notes = {
@@ -181,20 +176,11 @@ def fit_fixed(x: Matrix, labels: Labels, fitting: Fitting) -> tuple[Any, dict[st
     }
 
 
-def _prepared(data: ProbeData, labels: Labels, x: Matrix, settings: ProbeSettings) -> _Prepared:
-    """Components, decay and epochs; those of the last fold are remembered for its other seeds."""
-    for last in _last:
-        if last.data() is data and last.labels() is labels and last.settings == settings:
-            return last.prepared
+def _prepare(data: ProbeData, labels: Labels, x: Matrix, settings: ProbeSettings) -> _Prepared:
+    """Components, decay and epochs."""
     inputs, basis, explained = _components(x)
     decay, epochs, notes = _choose(inputs, labels, data, settings)
-    prepared = _Prepared(inputs, basis, explained, decay, epochs, notes)
-    _last[:] = [_Last(weakref.ref(data, _forget), weakref.ref(labels), settings, prepared)]
-    return prepared
-
-
-def _forget(gone: weakref.ref[ProbeData]) -> None:
-    _last[:] = [last for last in _last if last.data is not gone]
+    return _Prepared(inputs, basis, explained, decay, epochs, notes)
 
 
 def _components(x: Matrix) -> tuple[Matrix, Matrix, float]:

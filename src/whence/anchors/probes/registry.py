@@ -15,6 +15,7 @@ from whence.anchors.probes.mlp import Mlp
 from whence.anchors.probes.position import PositionBaseline, PositionUntrained
 from whence.anchors.probes.probe import Probe
 from whence.anchors.probes.text import TextOnly
+from whence.anchors.probes.token_probes import AttentionProbe, MultiMaxProbe
 from whence.errors import BadInput
 
 _IN_ORDER: tuple[Probe, ...] = (
@@ -27,6 +28,8 @@ _IN_ORDER: tuple[Probe, ...] = (
     ActivationsPlusPosition(),
     VerticalAttention(),
     VerticalAttentionPlusPosition(),
+    AttentionProbe(),
+    MultiMaxProbe(),
 )
 
 PROBES: dict[str, Probe] = {probe.name: probe for probe in _IN_ORDER}

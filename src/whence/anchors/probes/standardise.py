@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from whence.anchors.probes.columns import Matrix, beside
 from whence.anchors.probes.data import Floats, ProbeData
+from whence.anchors.probes.remembered import Remembered
 
 
 @dataclass(frozen=True)
@@ -25,37 +25,23 @@ class Standardised:
         return np.asarray((columns - self.centre) / self.scale, dtype=columns.dtype)
 
 
-@dataclass(frozen=True)
-class _Last:
-    data: weakref.ref[ProbeData]
-    blocks: tuple[str, ...]
-    table: Standardised
-
-
-_last: list[_Last] = []
+_remembered: Remembered[Standardised] = Remembered()
 
 
 def standardised(data: ProbeData, blocks: Sequence[str]) -> Standardised:
     """The blocks of `data`, standardised by scikit-learn.
 
-    The last answer is kept while its data live: probes and seeds of one fold share it. It is known
-    by the identity of `data`, whose arrays nobody changes.
+    The last answer is remembered: probes and seeds of one fold share it.
     """
-    for last in _last:
-        if last.data() is data and last.blocks == tuple(blocks):
-            return last.table
+    return _remembered.get(data, None, tuple(blocks), lambda: _standardise(beside(data, blocks)))
+
+
+def _standardise(columns: Matrix) -> Standardised:
     from sklearn.preprocessing import StandardScaler
 
-    columns = beside(data, blocks)
     scaler = StandardScaler().fit(columns)
-    table = Standardised(
+    return Standardised(
         values=np.asarray(scaler.transform(columns), dtype=columns.dtype),
         centre=np.asarray(scaler.mean_, dtype=np.float64),
         scale=np.asarray(scaler.scale_, dtype=np.float64),
     )
-    _last[:] = [_Last(weakref.ref(data, _forget), tuple(blocks), table)]
-    return table
-
-
-def _forget(gone: weakref.ref[ProbeData]) -> None:
-    _last[:] = [last for last in _last if last.data is not gone]
