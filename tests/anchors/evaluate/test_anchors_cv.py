@@ -262,3 +262,25 @@ def test_killed_and_run_again_gives_the_same_bytes(make_study: MakeStudy, tmp_pa
     assert b"continuing the unfinished run" in again.stderr
     for name in ("metrics.json", "predictions.parquet", "report.md"):
         assert (cut / name).read_bytes() == (whole / name).read_bytes(), name
+
+
+def test_two_problems_of_one_sentence_are_enough_to_say_that_nothing_can_be_said(
+    tmp_path: Path,
+) -> None:
+    rows = [
+        {"problem_id": "1", "chunk_idx": 0, "chunk_text": "so it is", "importance_signed": 0.3},
+        {"problem_id": "2", "chunk_idx": 0, "chunk_text": "so it was", "importance_signed": 0.1},
+    ]
+    write_sentences(pd.DataFrame(rows), tmp_path / "two.parquet")
+    config = CvConfig(
+        metadata=tmp_path / "two.parquet",
+        probes=("position_untrained",),
+        output_dir=tmp_path / "A",
+        **FAST,
+    )
+    metrics = cv(config).metrics
+    found = metrics["cv"]["position_untrained"]
+    assert (found["pr_auc"]["mean"], found["spearman"]["mean"]) == (None, None)
+    assert found["top_5_recall"]["mean"] == 1.0
+    assert metrics["tripwires"]["passed"] is None
+    assert "not checked" in metrics["tripwires"]["memorisation"]["sentence"]

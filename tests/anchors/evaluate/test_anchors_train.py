@@ -253,10 +253,13 @@ def test_bad_input_is_named_and_leaves_nothing(make_study: MakeStudy, tmp_path: 
 
     with pytest.raises(BadInput, match="did you mean position_baseline"):
         run(probes=("positon_baseline",))
-    with pytest.raises(BadInput, match="give --features"):
+    with pytest.raises(BadInput, match="linear_probe reads activations .mean.: give --features"):
         run(probes=("linear_probe",))
     with pytest.raises(BadInput, match="no layer 7"):
         run(probes=("linear_probe",), features=study.features, layer=7)
+    write_sentences(study.frame.drop(columns="token_count"), tmp_path / "spanless.parquet")
+    with pytest.raises(BadInput, match=r"position_baseline reads token_count.*anchors spans"):
+        run(metadata=tmp_path / "spanless.parquet", probes=("position_baseline",))
     bare = study.frame.drop(columns=["importance_signed", "importance_score"])
     write_sentences(bare, tmp_path / "bare.parquet")
     with pytest.raises(BadInput, match=r"bare.parquet.*importance_signed.*anchors labels"):

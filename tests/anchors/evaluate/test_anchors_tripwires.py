@@ -148,7 +148,9 @@ def test_labels_move_together_within_their_problem_and_missing_ones_stay(
 
 def test_nothing_trained_is_nothing_checked(build: Build) -> None:
     material = build(PROBES["position_untrained"])
-    assert shuffled_labels(material, *halves(material))["passed"] is None
+    found = shuffled_labels(material, *halves(material))
+    assert found["passed"] is None
+    assert found["sentence"] == "shuffled labels were not checked: no trained probe is evaluated"
 
 
 @pytest.mark.parametrize("target", ["anchor_binary", "importance_signed"])

@@ -131,6 +131,7 @@ def load_material(config: ProbingConfig) -> Material:
         )
     features = _features(config)
     probes = _probes(config, frame, features)
+    _check_reads(probes, frame, features)
     data, about = ProbeData(frame), {}
     if features is not None:
         reads = {each for probe in probes for each in probe.reads}
@@ -161,6 +162,24 @@ def _features(config: ProbingConfig) -> Features | None:
     from whence.anchors.features.store import load
 
     return load(config.features)
+
+
+def _check_reads(probes: Sequence[Probe], frame: pd.DataFrame, features: Features | None) -> None:
+    """Refuse, before anything is trained, what cannot be: features of another folder are refused
+    by the folder itself."""
+    for probe in probes:
+        activations = sorted(probe.reads & {"mean", "tokens", "vertical"})
+        if activations and features is None:
+            raise BadInput(
+                f"{probe.name} reads activations ({', '.join(activations)}): give --features, a "
+                "folder of `whence anchors extract`"
+            )
+        missing = [name for name in POSITION if name not in frame.columns]
+        if "position" in probe.reads and probe.trained and missing and features is None:
+            raise BadInput(
+                f"{probe.name} reads {', '.join(missing)}, which the table of sentences has not; "
+                "`whence anchors spans` writes it, and --features have it"
+            )
 
 
 def _probes(

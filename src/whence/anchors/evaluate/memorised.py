@@ -39,7 +39,13 @@ def memorised(material: Material, train: Rows) -> dict[str, Any]:
         if np.ptp(labels := (bench.value if continuous else bench.anchor)[own]) > 0
     ]
     if not mixed:
-        return {"passed": None, "outcome": "not checked", "reason": "no problem has two labels"}
+        reason = "no training problem has two labels"
+        return {
+            "passed": None,
+            "outcome": "not checked",
+            "reason": reason,
+            "sentence": f"memorisation was not checked: {reason}",
+        }
     problem, own, labels = mixed[0]
     x, what = _features(material, train[own])
     about = {"problem": problem, "rows": len(own), "features": what}

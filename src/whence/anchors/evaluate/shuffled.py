@@ -46,7 +46,7 @@ def shuffled_labels(
     """
     probe = _cheapest(material.probes)
     if probe is None:
-        return {"passed": None, "reason": "no trained probe is evaluated"}
+        return _not_checked(None, "no trained probe is evaluated")
     metric = material.config.primary_metric
     rng = np.random.default_rng(seed)
     found, nulls = [], []
@@ -62,7 +62,7 @@ def shuffled_labels(
             nulls.append(null)
     if not found:
         reason = f"no test problem has {metric}: one class only, or constant scores"
-        return {"passed": None, "probe": probe.name, "reason": reason}
+        return _not_checked(probe.name, reason)
     mean, chance = float(np.mean(found)), np.mean(nulls, axis=0)
     centre = float(chance.mean())
     far = int(np.count_nonzero(np.abs(chance - centre) >= abs(mean - centre) - 1e-12))
@@ -83,6 +83,11 @@ def shuffled_labels(
         "sentence": f"on shuffled labels {probe.name} has a mean {metric} of {mean:.3f}, {said} "
         f"(95 % of permutations: {low:.3f} to {high:.3f}, p = {p:.2g})",
     }
+
+
+def _not_checked(probe: str | None, reason: str) -> dict[str, Any]:
+    said = f"shuffled labels were not checked: {reason}"
+    return {"passed": None, "probe": probe, "reason": reason, "sentence": said}
 
 
 def shuffle_labels(frame: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
