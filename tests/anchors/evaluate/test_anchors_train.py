@@ -15,6 +15,7 @@ from sklearn.metrics import average_precision_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from whence.anchors.evaluate import fits
 from whence.anchors.evaluate.train import TrainConfig, train
 from whence.anchors.features.store import load
 from whence.anchors.probes.saved import load_probe
@@ -253,7 +254,7 @@ def test_bad_input_is_named_and_leaves_nothing(make_study: MakeStudy, tmp_path: 
 
     with pytest.raises(BadInput, match="did you mean position_baseline"):
         run(probes=("positon_baseline",))
-    with pytest.raises(BadInput, match="linear_probe reads activations .mean.: give --features"):
+    with pytest.raises(BadInput, match=r"linear_probe reads activations \(mean\): give --features"):
         run(probes=("linear_probe",))
     with pytest.raises(BadInput, match="no layer 7"):
         run(probes=("linear_probe",), features=study.features, layer=7)
@@ -274,3 +275,49 @@ def test_bad_input_is_named_and_leaves_nothing(make_study: MakeStudy, tmp_path: 
         run(metadata=tmp_path / "flat.parquet", probes=("position_baseline",))
     assert not (tmp_path / "A").exists()
     assert not (tmp_path / "A.partial").exists()
+
+
+def test_cut_off_and_run_again_fits_only_what_is_missing(
+    make_study: MakeStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = make_study(8, 20, signal=0.5)
+
+    def config(folder: str) -> TrainConfig:
+        return TrainConfig(
+            metadata=study.metadata,
+            features=study.features,
+            splits=study.splits,
+            probes=("position_baseline", "linear_probe", "mlp_probe"),
+            fixed=True,
+            seeds=(0, 1),
+            tripwires=False,
+            output_dir=tmp_path / folder / "A",
+        )
+
+    train(config("whole"))
+    fitted: list[tuple[str, int]] = []
+    real = fits.fit
+
+    def counted(material: Any, probe: Any, given: Any, seed: int, where: str) -> Any:
+        if len(fitted) == 2:
+            raise KeyboardInterrupt
+        fitted.append((probe.name, seed))
+        return real(material, probe, given, seed, where)
+
+    monkeypatch.setattr(fits, "fit", counted)
+    with pytest.raises(KeyboardInterrupt):
+        train(config("cut"))
+    first, fitted = fitted, []
+    train(config("cut"))
+    assert first + fitted == [
+        ("position_baseline", 0),
+        ("linear_probe", 0),
+        ("mlp_probe", 0),
+        ("mlp_probe", 1),
+    ]
+    whole, cut = tmp_path / "whole" / "A", tmp_path / "cut" / "A"
+    files = [p.relative_to(whole) for p in whole.rglob("*") if p.is_file()]
+    same = [name for name in files if name.suffix in (".parquet", ".safetensors")]
+    for name in [*same, "metrics.json", "probes/mlp_probe_seed_1/probe.json"]:
+        assert (whole / name).read_bytes() == (cut / name).read_bytes(), name
+    assert len(same) == 5
