@@ -351,3 +351,31 @@ def test_live_features_are_the_stored_ones(case: Case, extracted: Path) -> None:
             read_traces(case.traces), loaded=loaded, layer=4, poolings={"mean"}, vertical=None,
             bos="default", max_tokens=20,
         )  # fmt: skip
+
+
+def test_an_adapter_counts(case: Case, extracted: Path, tmp_path: Path) -> None:
+    """Its layers take part in the pass, and its features are not those of the plain model."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    loaded = load_model("tiny", dtype="float32", device="cpu")
+    wrapped = get_peft_model(loaded.model, LoraConfig(r=2, target_modules=["q_proj", "up_proj"]))
+    torch.manual_seed(0)
+    for name, weight in wrapped.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight, std=0.1)
+    wrapped.save_pretrained(tmp_path / "lora")
+    run(case, tmp_path / "E", adapter=tmp_path / "lora", vertical="light", pooling=("mean",))
+    trace = read_traces(case.traces)[0]
+    ids = loaded.tokenizer(trace.text)["input_ids"]
+    index = pd.read_parquet(tmp_path / "E" / "sentences.parquet")
+    own = index[index["problem_id"] == trace.problem_id]
+    spans = [Span(*pair) for pair in zip(own["token_start"], own["token_end"], strict=True)]
+    array = load_file(tmp_path / "E" / f"problem_{trace.problem_id}.safetensors")
+    with_adapter = pooled_by_hand(hidden_by_hand(wrapped, ids, 4), spans, "mean")
+    assert np.allclose(array["blocks.4.hook_resid_post.mean"], with_adapter, atol=2e-5)
+    plain = load(extracted).data(read_sentences(case.metadata), layer=4).mean
+    assert plain is not None
+    assert np.abs(plain[: len(spans)] - with_adapter).max() > 0.01
+    with pytest.raises(BadInput, match="another model, adapter"):
+        run(case, tmp_path / "F", adapter=tmp_path / "lora", pooling=("mean",), reuse=extracted)

@@ -125,6 +125,8 @@ def test_problems_left_out_are_left_out(folder: Path, caplog: pytest.LogCaptureF
     assert data.mean is not None
     assert data.mean.tolist() == [[101] * D]
     assert "too long" in caplog.text
+    with pytest.raises(BadInput, match="none of these sentences"):
+        load(folder).data(rows(("9", 0)), layer=1)
 
 
 def test_what_does_not_fit_is_named(folder: Path) -> None:

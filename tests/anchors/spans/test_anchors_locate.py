@@ -12,14 +12,24 @@ from whence.anchors.spans.locate import GRAM, Span, locate
 
 
 def by_regex(text: str, sentences: list[str]) -> list[Span | None]:
-    """The same definition, as the earlier study wrote it: escaped words with \\s+ between."""
+    """First matches in order, as the earlier study has them (escaped words, \\s+ between); then,
+    from the last one on, the last place before the next one that is no earlier than the first."""
+    patterns = [re.compile(r"\s+".join(map(re.escape, s.split())) or r"(?!)") for s in sentences]
     spans: list[Span | None] = []
     cursor = 0
-    for sentence in sentences:
-        pattern = r"\s+".join(map(re.escape, sentence.split()))
-        match = re.compile(pattern).search(text, cursor) if pattern else None
+    for pattern in patterns:
+        match = pattern.search(text, cursor)
         spans.append(None if match is None else Span(*match.span()))
         cursor = cursor if match is None else match.end()
+    behind: Span | None = None
+    for index in range(len(spans) - 1, -1, -1):
+        span = spans[index]
+        if span is None:
+            continue
+        if behind is not None:
+            places = [patterns[index].match(text, at) for at in range(span.start, behind.start)]
+            spans[index] = [Span(*m.span()) for m in places if m and m.end() <= behind.start][-1]
+        behind = spans[index]
     return spans
 
 
@@ -43,6 +53,17 @@ def test_a_sentence_that_fails_leaves_the_others_where_they_are() -> None:
     assert locate("One.", []) == []
     # a prompt that says the same comes before the reasoning
     assert locate("One. So: One.", ["One."], start=4) == [Span(9, 13)]
+
+
+def test_a_sentence_of_the_question_is_found_in_the_reasoning() -> None:
+    question = "Problem: The fox has 2 shells. The owl has 3. How many?"
+    text = f"{question}\nReasoning: The fox has 2 shells. The owl has 3. So 5. The owl has 3."
+    spans = locate(text, ["The fox has 2 shells.", "Nowhere.", "The owl has 3.", "So 5."])
+    assert spans[0] == Span(len(question) + 12, len(question) + 33)
+    assert spans[1] is None
+    assert [text[a:b] for a, b in filter(None, spans)][1:] == ["The owl has 3.", "So 5."]
+    assert spans[2] is not None
+    assert spans[2].start > len(question)
 
 
 def test_characters_that_fold_or_join_keep_their_places() -> None:

@@ -9,6 +9,7 @@ import pytest
 import zoo
 
 from whence.anchors.spans.locate import Span
+from whence.anchors.spans.source import text_hash
 from whence.anchors.spans.tokens import agrees, front_ids, place
 from whence.anchors.traces import Trace
 from whence.errors import BadInput
@@ -121,3 +122,15 @@ def test_what_agrees() -> None:
     assert agrees("So it is.", "it is.")
     assert not agrees("So it is.", "So it was.")
     assert not agrees("So", "  ")
+
+
+def test_no_sentence_lies_before_the_reasoning() -> None:
+    """And where it begins is part of what a text is, since spans depend on it."""
+    tok = tokenizer(False)
+    text = "Wait. Problem? Wait. So."
+    from_start = place(tok, Trace("1", text, ("Wait.",)), "never")
+    behind = place(tok, Trace("1", text, ("Wait.",), start=14), "never")
+    assert from_start.characters == (Span(0, 5),)
+    assert behind.characters == (Span(15, 20),)
+    assert tok.decode(behind.ids[slice(*(behind.tokens[0] or ()))]).strip() == "Wait."
+    assert text_hash(from_start.trace) != text_hash(behind.trace)

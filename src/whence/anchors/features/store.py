@@ -167,6 +167,8 @@ class Features:
                 self.folder, len(left_out), left_out[0], self.failures[left_out[0]],
             )  # fmt: skip
             frame = frame[~frame["problem_id"].isin(left_out)]
+        if frame.empty:
+            raise BadInput(f"{self.folder}: none of these sentences were extracted (failures.json)")
         frame = frame.reset_index(drop=True)
         index = frame[["problem_id", "chunk_idx"]].merge(
             self.sentences, on=["problem_id", "chunk_idx"], how="left"

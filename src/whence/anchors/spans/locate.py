@@ -1,8 +1,12 @@
 """Where sentences lie in the text that they were cut from: characters, in order.
 
 White space may differ: any run of it in the text stands for any run in a sentence, and what a
-sentence begins or ends with does not count. Each sentence is the first match behind the one before
-it, so that a sentence that occurs twice is found twice, each time where its turn is.
+sentence begins or ends with does not count. Each sentence is first taken to be the first match
+behind the one before it, so that one that occurs twice is found twice, each time where its turn is.
+Then, from the last to the first, each is moved to the last match before the one behind it: a first
+sentence that repeats the question is the one in the reasoning, also where nobody said where that
+begins. Where sentences follow each other without gaps, as they do when a text was cut into them,
+nothing else can be meant.
 
 Text and sentences are compared with every run of white space as one blank, and the search goes on
 from where it was, so that the whole takes time linear in both. A sentence that is nowhere would
@@ -38,26 +42,47 @@ def locate(text: str, sentences: Sequence[str], start: int = 0) -> list[Span | N
     search where it was. An empty one is never found.
     """
     if start:
-        found = locate(text[start:], sentences)
-        return [span and Span(span.start + start, span.end + start) for span in found]
+        behind = locate(text[start:], sentences)
+        return [span and Span(span.start + start, span.end + start) for span in behind]
     words = _Words(text)
-    spans: list[Span | None] = []
+    wanted = [one_blank(sentence) for sentence in sentences]
+    found = _as_near_as_can_be(words.joined, wanted, _first_matches(words.joined, wanted))
+    return [
+        None if at < 0 else Span(words.place(at), words.place(at + len(sentence) - 1) + 1)
+        for at, sentence in zip(found, wanted, strict=True)
+    ]
+
+
+def _first_matches(text: str, wanted: Sequence[str]) -> list[int]:
+    """Where each begins, as early as the ones before it allow; −1 where it does not."""
+    found: list[int] = []
     cursor, missed = 0, 0
     last: dict[str, int] | None = None
-    for sentence in sentences:
-        wanted = one_blank(sentence)
-        hopeless = not wanted or (last is not None and _is_behind(wanted, last, cursor))
-        at = -1 if hopeless else words.joined.find(wanted, cursor)
-        if at < 0:
-            spans.append(None)
-            missed += not hopeless
-            if missed == _SEARCHES_BEFORE_GRAMS and last is None:
-                joined = words.joined
-                last = {joined[i : i + GRAM]: i for i in range(len(joined) - GRAM + 1)}
+    for sentence in wanted:
+        hopeless = not sentence or (last is not None and _is_behind(sentence, last, cursor))
+        at = -1 if hopeless else text.find(sentence, cursor)
+        found.append(at)
+        if at >= 0:
+            cursor = at + len(sentence)
             continue
-        cursor = at + len(wanted)
-        spans.append(Span(words.place(at), words.place(cursor - 1) + 1))
-    return spans
+        missed += not hopeless
+        if missed == _SEARCHES_BEFORE_GRAMS and last is None:
+            last = {text[i : i + GRAM]: i for i in range(len(text) - GRAM + 1)}
+    return found
+
+
+def _as_near_as_can_be(text: str, wanted: Sequence[str], first: Sequence[int]) -> list[int]:
+    """Where each begins, as late as the ones behind it allow; the last stays where it is."""
+    found = list(first)
+    behind = -1  # where the next one that was found begins
+    for index in range(len(found) - 1, -1, -1):
+        if found[index] < 0:
+            continue
+        if behind >= 0:
+            # A search from its end: together these searches pass over the text once.
+            found[index] = text.rfind(wanted[index], first[index], behind)
+        behind = found[index]
+    return found
 
 
 def one_blank(text: str) -> str:

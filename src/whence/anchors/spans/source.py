@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from whence.anchors.sentences import problems_of, read_sentences
-from whence.anchors.traces import Trace, read_traces, traces_from_sentences
+from whence.anchors.traces import Trace, read_traces, trace_line, traces_from_sentences
 from whence.errors import BadInput
 from whence.runs.fingerprint import fingerprint
 
@@ -45,8 +45,8 @@ class Source:
 
 
 def text_hash(trace: Trace) -> str:
-    """SHA-256 of a trace's text and sentences."""
-    return fingerprint({"text": trace.text, "sentences": list(trace.sentences)})
+    """SHA-256 of a trace's text, where its reasoning begins, and its sentences."""
+    return fingerprint(trace_line(trace))
 
 
 def read_source(metadata: Path | None, traces: Path | None) -> Source:
