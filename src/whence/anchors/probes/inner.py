@@ -7,7 +7,6 @@ problems of average precision (continuous targets: of Spearman's correlation).
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from whence.anchors.metrics import average_precision, spearman
 from whence.anchors.probes.data import Floats, Labels
 from whence.errors import BadInput
 
@@ -111,15 +111,9 @@ def agreement(scores: Floats, labels: Labels, groups: NDArray[np.int64]) -> floa
 
 
 def _measure(scores: Floats, y: Floats, continuous: bool) -> float | None:
+    """None where the problem has one class or one value only; constant scores correlate with 0."""
+    if not continuous:
+        return average_precision(y, scores)
     if len(np.unique(y)) < 2:
         return None
-    if not continuous:
-        from sklearn.metrics import average_precision_score
-
-        return float(average_precision_score(y, scores))
-    from scipy.stats import spearmanr
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # constant scores: no correlation, and that counts as 0
-        value = float(spearmanr(scores, y).statistic)
-    return value if np.isfinite(value) else 0.0
+    return spearman(scores, y) or 0.0

@@ -24,10 +24,14 @@ from whence.anchors.probes.probe import Fitted, Fitting, Probe, Reads, State, fi
 from whence.anchors.probes.standardise import standardised
 from whence.errors import BadInput
 
-FEW = (1e3, 1e2, 1e1, 1.0, 1e-1)
-"""Penalties tried on a handful of columns, strong to weak. C is their inverse, alpha they are."""
-MANY = (1e6, 1e5, 1e4, 1e3, 1e2, 1e1)
-"""Penalties tried on activations, whose thousands of columns together reach far."""
+FEW = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
+"""Penalties tried on a handful of columns, strong to weak, as shares of Σ x² over the matrix.
+
+So that a grid means the same for any number of rows and columns. C is the inverse of the penalty,
+alpha the penalty.
+"""
+MANY = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
+"""The same on activations, most of whose thousands of columns say little."""
 SELECTION_TOLERANCE = 1e-3
 """Of fits that only choose: ranks of sentences stand long before the last digit of w does."""
 MAX_ITERATIONS = 1000
@@ -116,15 +120,17 @@ def fit_columns(
     fixed: bool,
     penalties: Sequence[float],
 ) -> tuple[Floats, float, dict[str, Any]]:
-    """Weights [columns], intercept and notes of scikit-learn's fit of `x` [rows, columns] as it is,
-    NumPy or SciPy sparse; the penalty is chosen from `penalties` unless `fixed`."""
+    """Weights [columns], intercept and notes of scikit-learn's fit of `x` [rows, columns] as it is;
+    the penalty is chosen from `penalties`, shares of Σ x², unless `fixed`."""
     if fixed:
         return final_fit(x, labels, Choice(None, {"fixed": True}))
 
     def score(folds: list[Fold], values: Sequence[float]) -> Floats:
         return fold_scores(x, labels, folds, values)
 
-    return final_fit(x, labels, chosen_penalty(penalties, labels, groups, score))
+    size = float(np.vdot(x, x)) or 1.0
+    scaled = [share * size for share in penalties]
+    return final_fit(x, labels, chosen_penalty(scaled, labels, groups, score))
 
 
 def chosen_penalty(

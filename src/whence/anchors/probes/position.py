@@ -19,7 +19,7 @@ class EarlierFirst(Fitted):
 
     def score(self, data: ProbeData) -> Floats:
         place = data.frame["relative_position"].to_numpy(dtype=np.float64, na_value=np.nan)
-        return finite(-place, "position_untrained")
+        return finite(0.0 - place, "position_untrained")
 
     def state(self) -> State:
         return {}, {}

@@ -9,12 +9,10 @@ import numpy as np
 
 from whence.anchors.probes.data import Floats, Labels, ProbeData
 from whence.anchors.probes.inner import Choice, Fold, check_labels
-from whence.anchors.probes.linear import chosen_penalty, final_fit, fold_scores, link
+from whence.anchors.probes.linear import FEW, chosen_penalty, final_fit, fold_scores, link
 from whence.anchors.probes.probe import Fitted, Fitting, Probe, Reads, State, finite
 from whence.errors import BadInput
 
-PENALTIES = (1e2, 1e1, 1.0, 1e-1)
-"""Rows of TF-IDF have length 1, so C near 1 is where the choice lies."""
 MOST_TERMS = 10_000
 
 
@@ -86,7 +84,9 @@ class TextOnly(Probe):
 
         choice = Choice(None, {"fixed": True})
         if not fitting.fixed:
-            choice = chosen_penalty(PENALTIES, labels, data.groups, score)
+            # Rows of TF-IDF have length 1, so Σ x² is their number.
+            penalties = [share * len(texts) for share in FEW]
+            choice = chosen_penalty(penalties, labels, data.groups, score)
         vectorizer = fitted_vectorizer(texts, fixed=fitting.fixed)
         weights, intercept, notes = final_fit(vectorizer.transform(texts), labels, choice)
         return TextFitted(
