@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from whence.anchors.evaluate.metrics import (
+from whence.anchors.metrics import (
     average_precision,
     calibration,
     chance_average_precision,

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from whence.anchors.evaluate.material import Material, Rows
-from whence.anchors.evaluate.metrics import average_precision
+from whence.anchors.metrics import average_precision
 from whence.anchors.probes.data import Floats
 
 ENOUGH = 0.99

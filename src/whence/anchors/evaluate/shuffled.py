@@ -18,7 +18,7 @@ import numpy as np
 from whence.anchors.evaluate.fits import fit, training
 from whence.anchors.evaluate.judge import Bench
 from whence.anchors.evaluate.material import Material, Rows
-from whence.anchors.evaluate.metrics import average_precisions, spearmans
+from whence.anchors.metrics import average_precisions, spearmans
 from whence.anchors.probes.data import Floats
 from whence.anchors.probes.probe import Probe
 from whence.runs.progress import track

@@ -9,7 +9,7 @@
 
 A metric that does not exist (one class only, constant scores) is None, never 0 and never NaN.
 Many shufflings of labels are judged at once here, which is why nothing calls scikit-learn row by
-row; `tests/anchors/evaluate` holds every definition against it.
+row; `tests/anchors` holds every definition against it.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ import pytest
 from scipy import stats
 from sklearn.metrics import auc, average_precision_score, brier_score_loss, precision_recall_curve
 
-from whence.anchors.evaluate.metrics import (
+from whence.anchors.metrics import (
     average_precision,
     average_precisions,
     calibration,
