@@ -33,7 +33,10 @@ from whence.errors import BadInput
 COMPONENTS = 256
 DECAYS = (100.0, 1.0)
 """scikit-learn's alpha, which it divides by the rows of a batch; strong to weak."""
-EPOCHS = (3, 6, 12, 24)
+STEPS = (60, 120, 240)
+"""Updates that a run is stopped after, in whole epochs: a small training set has more of them."""
+BATCH = 200
+"""Rows of scikit-learn's batches."""
 SELECTION_FOLDS = 3
 """Of the inner folds, how many choose: each costs a training run a decay."""
 SELECTION_SEED = 0
@@ -204,9 +207,9 @@ def _choose(
     """Decay and epochs that are best on held-out problems, strong and short where they tie."""
     groups = data.groups
     folds = inner_folds(labels, groups)[:SELECTION_FOLDS]
-    epochs = [count for count in EPOCHS if count <= settings.mlp_max_iter] or [
-        settings.mlp_max_iter
-    ]
+    batches = int(np.ceil(len(labels.y) / BATCH))
+    wanted = {max(1, round(steps / batches)) for steps in STEPS}
+    epochs = sorted({min(count, settings.mlp_max_iter) for count in wanted})
     scores = np.full((len(DECAYS), len(epochs), len(labels.y)), np.nan)
     for row, decay in enumerate(DECAYS if folds else ()):
         for train, held in folds:
