@@ -30,6 +30,7 @@ GROUPS = {
     "data": "which training examples made the model better at this",
     "heads corpora": "probe corpora: prompts in pairs, with a target and a foil",
     "heads": "which attention heads and layers carry or suppress it",
+    "anchors": "which sentences of its own reasoning decide the answer",
     "tiny": "the built-in world: a small model, its data, and planted truth",
 }
 
@@ -229,6 +230,111 @@ COMMANDS = {
         example="whence heads rebuild runs/conditions/conditions/facts "
         "runs/conditions/conditions/counterfactual --output-dir runs/together",
         positional="runs",
+    ),
+    "anchors make": Command(
+        config="whence.anchors.make:MakeConfig",
+        run="whence.anchors.make:make",
+        summary="Write traces of the tiny world whose decisive sentences are planted.",
+        example="whence anchors make --output-dir runs/traces",
+    ),
+    "anchors index": Command(
+        config="whence.anchors.rollouts.index:IndexConfig",
+        run="whence.anchors.rollouts.index:index",
+        summary="List the problems of a rollout data set, draw some, and split them.",
+        example="whence anchors index --root math-rollouts --num-problems 20 "
+        "--output-dir runs/index",
+    ),
+    "anchors labels": Command(
+        config="whence.anchors.labels.command:LabelsConfig",
+        run="whence.anchors.labels.command:labels",
+        summary="Write every sentence's importance with its standard error.",
+        example="whence anchors labels --index runs/index --output-dir runs/labels",
+    ),
+    "anchors verify": Command(
+        config="whence.anchors.labels.verify:VerifyConfig",
+        run="whence.anchors.labels.verify:verify",
+        summary="Recompute published importances from their rollouts and compare.",
+        example="whence anchors verify --index runs/index --output-dir runs/verify",
+    ),
+    "anchors spans": Command(
+        config="whence.anchors.spans.command:SpansConfig",
+        run="whence.anchors.spans.command:spans",
+        summary="Locate every sentence in its trace, in characters and tokens, and check it.",
+        example="whence anchors spans --traces runs/traces/traces.jsonl --model tiny --check "
+        "--output-dir runs/spans",
+    ),
+    "anchors extract": Command(
+        config="whence.anchors.features.extract:ExtractConfig",
+        run="whence.anchors.features.extract:extract",
+        summary="Capture the activations of sentences, one forward pass a trace.",
+        example="whence anchors extract --metadata runs/traces/sentence_metadata.parquet "
+        "--model tiny --layers quartiles --pooling mean,tokens --output-dir runs/features",
+    ),
+    "anchors storage": Command(
+        config="whence.anchors.features.storage:StorageConfig",
+        run="whence.anchors.features.storage:storage",
+        summary="Say how many bytes an extraction would take, before it runs.",
+        example="whence anchors storage --metadata runs/traces/sentence_metadata.parquet "
+        "--model tiny --layers all --pooling mean,tokens",
+    ),
+    "anchors receivers": Command(
+        config="whence.anchors.receivers:ReceiversConfig",
+        run="whence.anchors.receivers:receivers",
+        summary="Rank attention heads by how much they narrow in on single sentences.",
+        example="whence anchors receivers --traces runs/traces/traces.jsonl --model tiny "
+        "--proximity 1 --output-dir runs/receivers",
+    ),
+    "anchors train": Command(
+        config="whence.anchors.evaluate.train:TrainConfig",
+        run="whence.anchors.evaluate.train:train",
+        summary="Train probes on one split of problems and judge them on the rest.",
+        example="whence anchors train --metadata runs/traces/sentence_metadata.parquet "
+        "--splits runs/traces/splits.json --probes position_baseline,text_only_baseline "
+        "--output-dir runs/probes",
+    ),
+    "anchors cv": Command(
+        config="whence.anchors.evaluate.cv:CvConfig",
+        run="whence.anchors.evaluate.cv:cv",
+        summary="Judge probes by cross-validation over problems, against every baseline.",
+        example="whence anchors cv --metadata runs/traces/sentence_metadata.parquet "
+        "--features runs/features --folds problems --probes position_untrained,linear_probe "
+        "--output-dir runs/cv",
+    ),
+    "anchors predict": Command(
+        config="whence.anchors.probes.predict:PredictConfig",
+        run="whence.anchors.probes.predict:predict",
+        summary="Score the sentences of new traces with a saved probe.",
+        example="whence anchors predict --probe runs/probes/probes/linear_probe --model tiny "
+        "--input runs/traces/traces.jsonl --output-dir runs/scored",
+    ),
+    "anchors aggregate": Command(
+        config="whence.anchors.evaluate.aggregate:AggregateConfig",
+        run="whence.anchors.evaluate.aggregate:aggregate",
+        summary="Put several probe runs together: tables, intervals, a README block.",
+        example="whence anchors aggregate runs/probes --output-dir runs/together",
+        positional="runs",
+    ),
+    "anchors defer": Command(
+        config="whence.anchors.defer.command:DeferConfig",
+        run="whence.anchors.defer.command:defer",
+        summary="Choose which sentences a probe labels alone and which go to rollouts.",
+        example="whence anchors defer --predictions runs/probes/predictions.parquet "
+        "--score-column score_linear_probe --objective budget --deferral-budget 0.2 "
+        "--output runs/deferral.json",
+    ),
+    "anchors page": Command(
+        config="whence.anchors.page:PageConfig",
+        run="whence.anchors.page:page",
+        summary="Show traces with sentences coloured by importance and by each probe.",
+        example="whence anchors page --predictions runs/probes/predictions.parquet "
+        "--output-dir runs/page",
+    ),
+    "anchors run": Command(
+        config="whence.anchors.study:StudyConfig",
+        run="whence.anchors.study:study",
+        summary="Labels, activations, probes and tables of one study, from one file.",
+        example="whence anchors run examples/anchors/study.yaml --output-dir runs/study",
+        positional="config",
     ),
 }
 
