@@ -12,7 +12,7 @@ goes on where it was, and a change in the file redoes what depends on it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -63,15 +63,19 @@ class StudyConfig(Config):
 
 @dataclass(frozen=True)
 class StudyResult:
-    """results: what the last step found. files: what → where."""
+    """results: what the last step found. headlines: of each run that judged. files: what → where."""
 
     results: Finding
+    headlines: Sequence[str]
     files: Mapping[str, Path] = field(default_factory=dict)
 
     def finding(self) -> Finding:
-        """The finding of the step that puts all runs together."""
+        """The table of all runs together, under what each of them found."""
         found = self.results
-        return Finding(found.headline, found.columns, found.rows, {**self.files, **found.files})
+        headline = "\n".join(
+            [*self.headlines, found.headline] if len(self.headlines) > 1 else self.headlines
+        )
+        return Finding(headline, found.columns, found.rows, {**self.files, **found.files})
 
 
 def study(config: StudyConfig) -> StudyResult:
@@ -82,12 +86,14 @@ def study(config: StudyConfig) -> StudyResult:
     home = config.output_dir
     _label(config)
     extract(_extraction(config))
-    runs = _judge(config)
+    judged = _judge(config)
+    runs = list(judged)
     together = aggregate(
         AggregateConfig(runs=tuple(runs), output_dir=home / "results", overwrite=config.overwrite)
     )
     files = {"sentences": home / "labels" / TABLE, "features": home / "features"}
-    return StudyResult(together.finding(), files | {f"run {run.name}": run for run in runs})
+    files |= {f"run {run.name}": run for run in runs}
+    return StudyResult(together.finding(), [found.headline for found in judged.values()], files)
 
 
 def _label(config: StudyConfig) -> None:
@@ -167,8 +173,8 @@ def _extraction(config: StudyConfig) -> ExtractConfig:
     )
 
 
-def _judge(config: StudyConfig) -> list[Path]:
-    """Train or cross-validate; the folders that were written."""
+def _judge(config: StudyConfig) -> dict[Path, Finding]:
+    """Train or cross-validate: folder → what was found."""
     from whence.anchors.evaluate.cv import CvConfig, cv
     from whence.anchors.evaluate.train import TrainConfig, train
     from whence.anchors.probes.settings import ProbeSettings
@@ -191,18 +197,19 @@ def _judge(config: StudyConfig) -> list[Path]:
     }
     seeds = training.seeds or (training.random_seed,)
     if config.split.strategy == "lopo_cv":
-        cv(CvConfig(**shared, folds="problems", seeds=seeds, output_dir=home / "cv"))
-        return [home / "cv"]
+        judged = cv(CvConfig(**shared, folds="problems", seeds=seeds, output_dir=home / "cv"))
+        return {home / "cv": judged.finding()}
     splits = home / "labels" / "splits.json"
-    folders = [home / f"seed_{seed}" for seed in seeds]
-    for seed, folder in zip(seeds, folders, strict=True):
-        train(
+    found = {}
+    for seed in seeds:
+        trained = train(
             TrainConfig(
                 **shared,
                 splits=splits,
                 seeds=(seed,),
                 position_bins=training.position_bins,
-                output_dir=folder,
+                output_dir=home / f"seed_{seed}",
             )
         )
-    return folders
+        found[home / f"seed_{seed}"] = trained.finding()
+    return found
