@@ -63,7 +63,7 @@ class StudyConfig(Config):
 
 @dataclass(frozen=True)
 class StudyResult:
-    """results: what the last step found. headlines: of each run that judged. files: what → where."""
+    """results: what the last step found. headlines: of each run that judged."""
 
     results: Finding
     headlines: Sequence[str]
