@@ -57,12 +57,13 @@ def hierarchical_bootstrap(
     diff: [seeds, items], arm − control. sizes: [seeds, items], for clusters of several items: then
     diff holds each cell's total, sizes its number of rows, 0 where a seed lacks the cell.
 
-    The interval is the wider, end by end, of two:
-    - the percentile interval of the crossed bootstrap (above), and
-    - Student's t over the S seed means, S − 1 degrees of freedom.
-    Alone, the first is too narrow when few seeds differ (it resamples S values, loses the factor
-    (S−1)/S and uses no t), and the second treats the items as the only ones there are. p is the
-    larger of both p's, so p ≤ 1 − confidence exactly when 0 is outside the interval.
+    The interval is the widest, end by end, of three:
+    - the percentile interval of the crossed bootstrap (above),
+    - Student's t over the S seed means, S − 1 degrees of freedom, and
+    - Student's t over the item means, one degree of freedom less than items.
+    Alone, the first is too narrow when few seeds or few items differ (it resamples S values, loses
+    the factor (S−1)/S and uses no t), and each of the others treats what it does not count as all
+    there is. p is the largest of the p's, so p ≤ 1 − confidence exactly when 0 is outside.
 
     Coverage of the nominal 95 %, measured on 800 – 1,500 simulated experiments each: normal d with
     σ_b = 0.3, σ_e = 0.4 and σ_a from 0 to 0.1; right/wrong answers with a seed effect of 0 to 0.3
@@ -77,8 +78,9 @@ def hierarchical_bootstrap(
         5      200     0.91 – 0.99               0.94 – 0.99
 
     It errs wide when seeds hardly differ: the crossed bootstrap counts σ_e² up to three times
-    (Owen 2007). Two seeds are honest and nearly useless: t has 1 degree of freedom.
-    With 20 items the percentile interval itself is narrow and coverage falls to 0.92.
+    (Owen 2007). Two seeds are honest and nearly useless: t has 1 degree of freedom. With 5 to 20
+    items that differ more than seeds do (σ_b = 0.3, σ_e = 0.1, σ_a = 0 and 0.05, 3 and 5 seeds, 600
+    each) coverage is 0.94 to 0.96; without t over item means it is 0.84 to 0.95, least with 5.
 
     One seed: seeds cannot be resampled, only items are, and the interval speaks of that one trained
     pair; a verdict built on it must say so. Fewer than five items: no interval.
@@ -104,10 +106,13 @@ def hierarchical_bootstrap(
         return PairedDifference(effect, None, reason, None, items, rows, None)
     low, high = percentile_ends(means, confidence)
     seed_error = float(deviations.mean(axis=1).std(ddof=1) / np.sqrt(seeds))
-    reach, p_seeds = _student(effect, seed_error, seeds - 1, confidence)
+    item_error = float(deviations.mean(axis=0).std(ddof=1) / np.sqrt(items))
+    of_seeds, p_seeds = _student(effect, seed_error, seeds - 1, confidence)
+    of_items, p_items = _student(effect, item_error, items - 1, confidence)
+    reach = max(of_seeds, of_items)
     method = (
-        f"wider of: crossed percentile bootstrap over {seeds} seeds × {items} items, "
-        f"{draws} draws; t over {seeds} seed means"
+        f"widest of: crossed percentile bootstrap over {seeds} seeds × {items} items, "
+        f"{draws} draws; t over {seeds} seed means; t over {items} item means"
     )
     return PairedDifference(
         effect=effect,
@@ -115,10 +120,10 @@ def hierarchical_bootstrap(
             min(low, effect - reach), max(high, effect + reach), confidence, method, items
         ),
         reason=None,
-        p=max(bootstrap_p(means), p_seeds),
+        p=max(bootstrap_p(means), p_seeds, p_items),
         clusters=items,
         items=rows,
-        standard_error=max(seed_error, float(means.std())),
+        standard_error=max(seed_error, item_error, float(means.std())),
     )
 
 
