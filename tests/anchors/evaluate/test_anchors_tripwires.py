@@ -176,7 +176,7 @@ def test_rows_that_repeat_with_other_labels_are_not_separable(build: Build) -> N
 
 
 def test_activations_that_say_nothing_fail_at_a_proved_optimum(build: Build) -> None:
-    material = build(PROBES["linear_probe"], sentences=60)
+    material = build(PROBES["linear_probe"], sentences=16, anchor_percentile=60)
     assert material.data.mean is not None
     material.data.mean[:, 2:] = 0.0
     found = memorised(material, halves(material)[0])
@@ -184,6 +184,33 @@ def test_activations_that_say_nothing_fail_at_a_proved_optimum(build: Build) -> 
     assert found["optimum_reached"]
     material.data.mean[:] = 1.0
     assert memorised(material, halves(material)[0])["outcome"] == "not separable"
+
+
+@pytest.mark.parametrize("target", ["anchor_binary", "importance_signed"])
+def test_more_sentences_than_columns_prove_nothing(build: Build, target: str) -> None:
+    """16 columns of noise cannot be told to hold any labels of 80 sentences: no alarm."""
+    material = build(
+        PROBES["linear_probe"], sentences=80, target=target, anchor_percentile=60, problems=6
+    )
+    found = memorised(material, halves(material)[0])
+    assert (found["outcome"], found["passed"]) == ("too few columns", None)
+    assert "has more sentences than the 16 columns" in found["sentence"]
+
+
+@pytest.mark.parametrize("target", ["anchor_binary", "importance_abs"])
+def test_labels_that_no_column_knows_of_are_not_a_division_by_zero(
+    build: Build, target: str
+) -> None:
+    material = build(PROBES["linear_probe"], sentences=4, target=target, anchor_percentile=50)
+    assert material.data.mean is not None
+    place = material.frame["chunk_idx"].to_numpy()
+    assert (material.frame["problem_id"] == material.frame["problem_id"][0]).sum() == 4
+    frame = material.frame.assign(importance_signed=(place % 2).astype(float))
+    material.data.mean[:] = (place // 2)[:, None]
+    material = material.with_labels(frame)
+    found = memorised(material, halves(material)[0])
+    assert found["outcome"] == "not separable"
+    assert np.isfinite(found["gradient"])
 
 
 def test_without_activations_words_are_learnt_by_heart(build: Build) -> None:

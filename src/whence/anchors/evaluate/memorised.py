@@ -2,10 +2,11 @@
 
 A linear model is fitted to one training problem, without early stopping and with next to no
 penalty, to an optimum that is checked by its gradient, and judged on the same rows. When it cannot
-reproduce its own labels, features and labels are not where they are thought to be (rows shifted,
-activations of another trace, all columns alike), unless rows that are equal have unequal labels:
-then no model can, and that is said with the number of such rows. No row is held out: a tenth of one
-problem that early stopping kept back once made this check fail where nothing was wrong.
+reproduce its own labels, features are not what they are thought to be (all columns alike, a few
+directions and no more), unless rows that are equal have unequal labels, or there are more sentences
+than columns: then no such model need be able to, and that is said with the numbers. No row is held
+out: a tenth of one problem that early stopping kept back once made this check fail where nothing
+was wrong.
 """
 
 from __future__ import annotations
@@ -28,8 +29,9 @@ OPTIMUM = 1e-3
 def memorised(material: Material, train: Rows) -> dict[str, Any]:
     """Run the check on the first training problem whose labels differ.
 
-    outcome: memorised, not separable, not memorised, not converged, or not checked (with the
-    reason). passed: True for the first, False for "not memorised", None where nothing is proved.
+    outcome: memorised, not separable, too few columns, not memorised, not converged, or not checked
+    (with the reason). passed: True for the first, False for "not memorised", None where nothing is
+    proved.
     """
     bench = material.bench(train)
     continuous = material.continuous
@@ -48,7 +50,7 @@ def memorised(material: Material, train: Rows) -> dict[str, Any]:
         }
     problem, own, labels = mixed[0]
     x, what = _features(material, train[own])
-    about = {"problem": problem, "rows": len(own), "features": what}
+    about = {"problem": problem, "rows": len(own), "features": what, "columns": x.shape[1]}
     clashing = _clashing(x, labels)
     scores, gradient = (_least_squares if continuous else _logistic)(_reduced(x), labels)
     metric = "r2" if continuous else "pr_auc"
@@ -60,6 +62,9 @@ def memorised(material: Material, train: Rows) -> dict[str, Any]:
         outcome, passed = "not separable", None
     elif not reached:
         outcome, passed = "not converged", None
+    elif x.shape[1] < len(x) - 1:
+        # n rows in general position are separated by n − 1 columns and an intercept, not by fewer.
+        outcome, passed = "too few columns", None
     else:
         outcome, passed = "not memorised", False
     return {
@@ -126,7 +131,7 @@ def _logistic(z: Floats, labels: Floats) -> tuple[Floats, float]:
         return float(max(np.abs(PENALTY * w + z.T @ error).max(), abs(error.sum())))
 
     start = gradient(np.zeros(len(labels)), np.zeros_like(weights))
-    return np.asarray(logits), gradient(logits, weights) / start
+    return np.asarray(logits), _share(gradient(logits, weights), start)
 
 
 def _least_squares(z: Floats, labels: Floats) -> tuple[Floats, float]:
@@ -136,7 +141,13 @@ def _least_squares(z: Floats, labels: Floats) -> tuple[Floats, float]:
         return np.zeros(len(y)), 0.0
     weights = np.linalg.lstsq(z, y, rcond=None)[0]
     fitted = z @ weights
-    return np.asarray(fitted), float(np.abs(z.T @ (fitted - y)).max() / np.abs(z.T @ y).max())
+    left, start = (float(np.abs(z.T @ each).max()) for each in (fitted - y, y))
+    return np.asarray(fitted), _share(left, start)
+
+
+def _share(gradient: float, start: float) -> float:
+    """The gradient as a share of that at zero; where zero is the optimum itself, as it is."""
+    return gradient / start if start > 0 else gradient
 
 
 def _explained(fitted: Floats, labels: Floats) -> float:
@@ -157,6 +168,11 @@ def _sentence(
     got = f"{metric} on its own rows {'none' if value is None else f'{value:.3f}'}"
     if outcome == "not separable":
         return f"{where} is not separable: {clashing} rows repeat with other labels; {got}"
+    if outcome == "too few columns":
+        return (
+            f"{where} has more sentences than the {about['columns']} columns can tell apart for "
+            f"certain, so that nothing is proved: {got}"
+        )
     if outcome == "not converged":
         return f"{where}: the fit did not reach its optimum (gradient {gradient:.1g}); {got}"
     return f"{where} is {outcome} at an optimum with gradient {gradient:.1g}: {got}"
