@@ -91,6 +91,8 @@ def test_ids_are_one_problem_however_they_are_written() -> None:
     assert ids_for_disk(["1", "20"]) == [1, 20]
     assert ids_for_disk(["1", "x"]) == ["1", "x"]
     assert ids_for_disk(["01"]) == ["01"]  # a number would lose its zero
+    assert ids_for_disk([str(2**63 - 1)]) == [2**63 - 1]
+    assert ids_for_disk([str(2**63), "1"]) == [str(2**63), "1"]  # Parquet has no such number
 
 
 def test_the_real_tables_are_read(shared_data: Path) -> None:

@@ -87,9 +87,11 @@ def as_id(value: object) -> str:
 
 
 def ids_for_disk(ids: list[str]) -> list[int] | list[str]:
-    """Numbers where every id is one, as the earlier study wrote them; else text."""
+    """Numbers where each id is one (of 64 bits), as the earlier study wrote them; else text."""
     if ids and all(each.isdecimal() and str(int(each)) == each for each in ids):
-        return [int(each) for each in ids]
+        numbers = [int(each) for each in ids]
+        if max(numbers) < 2**63:
+            return numbers
     return ids
 
 

@@ -244,3 +244,12 @@ def test_scores_of_the_earlier_study(shared_data: Path, model: str):
         both = stored.merge(own, on=["problem_id", "chunk_idx"], validate="one_to_one")
         assert len(both) == len(stored)
         np.testing.assert_allclose(both["score"], both[f"score_{name}"], atol=1e-6)
+
+
+def test_a_sentence_without_a_token_count_is_named_by_the_length_baseline() -> None:
+    data, labels = case()
+    counts = data.frame["token_count"].astype("Int64")
+    counts.iloc[3] = pd.NA
+    bare = ProbeData(data.frame.assign(token_count=counts))
+    with pytest.raises(BadInput, match="problem 0, sentence 3: token_count is missing"):
+        PROBES["length_tag_baseline"].fit(bare, labels, FIXED)

@@ -13,6 +13,7 @@ from whence.anchors.probes.inner import check_labels
 from whence.anchors.probes.linear import FEW, fit_columns, link
 from whence.anchors.probes.probe import Fitted, Fitting, Probe, Reads, State, finite
 from whence.anchors.sentences import need_columns
+from whence.errors import BadInput
 
 
 class LengthTagFitted(Fitted):
@@ -95,10 +96,17 @@ class LengthTag(Probe):
 
 def columns(data: ProbeData, length: str, tags: Sequence[str]) -> Matrix:
     """Length, then 1 where the tag is that of the column, [rows, 1 + tags]. A tag that is not
-    among `tags` is a row of zeros."""
+    among `tags` is a row of zeros. Raises BadInput naming a sentence without a token count."""
     if length == "token_count":
         need_columns(data.frame, (length,), NO_SPANS)
         counts = data.frame[length].to_numpy(dtype=np.float64, na_value=np.nan)
+        bad = np.flatnonzero(~np.isfinite(counts))
+        if bad.size:
+            row = data.frame.iloc[int(bad[0])]
+            raise BadInput(
+                f"problem {row['problem_id']}, sentence {row['chunk_idx']}: token_count is "
+                f"missing; {NO_SPANS}"
+            )
     else:
         counts = data.frame["chunk_text"].str.len().to_numpy(dtype=np.float64)
     own = data.frame["function_tag"].astype(str).to_numpy(dtype=object)
