@@ -88,6 +88,14 @@ def test_the_control_takes_away_what_distance_explains() -> None:
     assert np.array_equal(control, again)
 
 
+def test_heads_taken_a_few_at_a_time_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    matrices = RNG.random((2, 3, 12, 12)).astype(np.float32)
+    whole = by_distance_alone(matrices, 4, 3, np.random.default_rng(1))
+    monkeypatch.setattr("whence.anchors.receivers.kurtosis.NUMBERS_AT_ONCE", 2 * 12 * 12)
+    assert whole.shape == (2, 3)
+    assert np.array_equal(whole, by_distance_alone(matrices, 4, 3, np.random.default_rng(1)))
+
+
 def test_noise_has_no_excess() -> None:
     """Over 200 heads whose values are drawn alike for each distance, the mean excess is about 0."""
     count = 20

@@ -208,7 +208,7 @@ def test_the_deferral_of_the_report_is_that_of_the_command(tmp_path: Path):
 
 
 def test_text_of_models_and_files_is_escaped_in_both(tmp_path: Path):
-    metrics = train_metrics(model={"source": SCRIPT}, reasons={SCRIPT: SCRIPT})
+    metrics = train_metrics(model={"name": SCRIPT}, reasons={SCRIPT: SCRIPT})
     metrics["comparisons"][0]["sentence"] = SCRIPT
     html = write(tmp_path, metrics, predictions())
     assert html.count("<script>") == 1

@@ -184,5 +184,7 @@ def _title(folder: Path, raw: Mapping[str, Any]) -> str:
     record = read_record(folder)
     name = Path(record.output_dir).name if record else folder.name.removesuffix(".partial")
     model = raw.get("model")
-    source = model.get("source") if isinstance(model, Mapping) else model
+    source = model.get("name") if isinstance(model, Mapping) else model
+    if source and Path(source).is_absolute():
+        source = Path(source).name
     return f"{name}: {source}" if source else name

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
+NUMBERS_AT_ONCE = 1 << 24
+"""Entries of matrices that are copied at a time: 128 MB in 64 bits."""
 _FLAT = 1e-12
 """Scores whose variance is below this share of their mean square do not differ."""
 
@@ -26,7 +28,7 @@ def received(matrices: NDArray[np.floating], proximity: int) -> Floats:
     count = matrices.shape[-1]
     behind = np.tri(count, count, -proximity)  # 1 where i ≥ j + proximity
     scored = count - proximity
-    sums = np.einsum("...ij,ij->...j", matrices.astype(np.float64), behind)[..., :scored]
+    sums = np.einsum("...ij,ij->...j", matrices, behind)[..., :scored]
     return np.asarray(sums / behind.sum(axis=0)[:scored])
 
 
@@ -45,10 +47,12 @@ def by_distance_alone(
 ) -> Floats:
     """Mean kurtosis [...] over `draws` in which each distance's values changed places.
 
-    Heads of one trace change places alike. NaN where all draws are.
+    Heads of one trace change places alike, and are taken a few at a time: a copy of all of them, in
+    64 bits, is four times what there was. NaN where all draws are.
     """
     count = matrices.shape[-1]
-    flat = matrices.reshape(*matrices.shape[:-2], count * count)
+    flat = matrices.reshape(-1, count * count)
+    at_once = max(1, NUMBERS_AT_ONCE // (count * count))
     found = []
     for _ in range(draws):
         source = np.arange(count * count).reshape(count, count)
@@ -56,8 +60,10 @@ def by_distance_alone(
             later = np.arange(distance, count)
             drawn = rng.permutation(later)
             source[later, later - distance] = drawn * count + drawn - distance
-        found.append(kurtosis(received(flat[..., source], proximity)))
-    return mean_of_known(np.stack(found))
+        some = (flat[at : at + at_once] for at in range(0, len(flat), at_once))
+        drawn_scores = [received(each[:, source], proximity) for each in some]
+        found.append(kurtosis(np.concatenate(drawn_scores)))
+    return mean_of_known(np.stack(found)).reshape(matrices.shape[:-2])
 
 
 def mean_of_known(values: Floats) -> Floats:
