@@ -105,6 +105,37 @@ def test_labels_do_not_count_and_texts_do(case: Case, extracted: Path, tmp_path:
         run(case, folder, depth_control=False, **settings)
 
 
+def test_an_attempt_in_another_dtype_does_not_go_on_from_this_one(
+    case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """dtype auto is bfloat16 on a GPU and float32 here, and the device is no setting of the run."""
+    from whence.anchors.features import capture_trace as module
+    from whence.models import load
+
+    output = tmp_path / "E"
+    capture, left = module.capture_trace, [2]
+
+    def cut_off(*given: Any) -> Any:
+        left[0] -= 1
+        if left[0] < 0:
+            raise KeyboardInterrupt
+        return capture(*given)
+
+    def on_a_gpu(model: str, **given: Any) -> Any:
+        return load_model(model, **{**given, "dtype": "bfloat16"})
+
+    with monkeypatch.context() as there:
+        there.setattr(load, "load_model", on_a_gpu)
+        there.setattr(module, "capture_trace", cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            run(case, output, dtype="auto")
+    with pytest.raises(BadInput, match=r"compute_dtype bfloat16 → float32.*remove this folder"):
+        run(case, output, dtype="auto")
+    assert len(list((tmp_path / "E.partial").glob("problem_*"))) == 2
+    monkeypatch.setattr(load, "load_model", on_a_gpu)
+    assert run(case, output, dtype="auto").facts["model"]["compute_dtype"] == "bfloat16"
+
+
 def slow_start(case: Case, output: Path) -> subprocess.Popen[bytes]:
     """The command in a process of its own, half a second a trace, so that it can be killed."""
     code = (

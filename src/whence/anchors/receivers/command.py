@@ -200,7 +200,7 @@ def _measured(
     ):
         if file.exists():
             continue
-        anatomy = anatomy or _anatomy(config, plan)
+        anatomy = anatomy or _anatomy(config, plan, run)
         matrices = sentence_matrices(anatomy, each.ids, checked_spans(each), layers)
         scores = received(matrices, config.proximity)
         rng = np.random.default_rng([config.seed, at])
@@ -217,10 +217,11 @@ def _measured(
     return {name: np.stack([one[name] for one in read]) for name in read[0]}
 
 
-def _anatomy(config: ReceiversConfig, plan: Plan) -> Any:
+def _anatomy(config: ReceiversConfig, plan: Plan, run: Run) -> Any:
+    from whence.anchors.features.identity import continue_with, model_identity
     from whence.anchors.features.open_model import open_model
 
-    return open_model(
+    loaded, anatomy = open_model(
         config.model,
         plan.shape,
         patterns=True,
@@ -229,7 +230,9 @@ def _anatomy(config: ReceiversConfig, plan: Plan) -> Any:
         dtype=config.dtype,
         device=config.device,
         trust_remote_code=config.trust_remote_code,
-    )[1]
+    )
+    continue_with(model_identity(loaded), run.scratch / "model.json")
+    return anatomy
 
 
 def _write(
