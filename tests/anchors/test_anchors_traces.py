@@ -118,3 +118,13 @@ def test_a_table_alone_gives_texts_without_their_question() -> None:
 )  # fmt: skip
 def test_text_is_cut_as_the_thought_anchors_study_does(text: str, sentences: list[str]) -> None:
     assert split_into_sentences(text) == sentences
+
+
+def test_a_prompt_in_the_reasoning_is_no_beginning() -> None:
+    assert reasoning_start("So we get 330 in all.", "330") == 0
+    assert reasoning_start("330 <think>Yes.", "330") == len("330")
+    assert reasoning_start("Ask: 330 <think>Yes.", "330") == len("Ask: 330 <think>")
+    asked = "How many are there?"
+    quoted = f"<think>Let me read. {asked} I count two."
+    assert reasoning_start(quoted, asked) == len("<think>")
+    assert reasoning_start(f"User: {asked} {quoted}", asked) == len(f"User: {asked}")

@@ -9,8 +9,8 @@ A line of `traces.jsonl`:
 `text`, as `whence tiny make --kind traces` writes it. Other keys do no harm and are not kept.
 
 Reasoning often says again what the prompt says, so sentences are looked for behind the prompt:
-from `start` (a character of the text), else behind `prompt` or `problem` where the text holds it,
-else behind `<think>`, else from the beginning.
+from `start` (a character of the text), else behind `prompt` or `problem` where the text begins with
+it or holds it before `<think>`, else behind `<think>`, else from the beginning.
 """
 
 from __future__ import annotations
@@ -79,11 +79,19 @@ def trace_line(trace: Trace) -> dict[str, Any]:
 
 
 def reasoning_start(text: str, prompt: str | None = None) -> int:
-    """The character where reasoning begins: behind the prompt where it is there, else <think>."""
-    at = text.find(prompt) if prompt and prompt.strip() else -1
-    if at >= 0 and prompt is not None:
-        return at + len(prompt)
-    return text.find(THINK) + len(THINK) if THINK in text else 0
+    """The character where reasoning begins: behind the prompt where it is there, else <think>.
+
+    A prompt behind <think> is reasoning that quotes it. One of under ten characters (a name, a
+    number) counts at the beginning alone: anywhere else it may be a word of a sentence.
+    """
+    think = text.find(THINK)
+    prompt = prompt if prompt and prompt.strip() else None
+    if prompt is not None:
+        at = text.find(prompt)
+        first = at >= 0 and not text[:at].strip()
+        if first or (len(prompt) >= SHORTEST and at >= 0 and (think < 0 or at < think)):
+            return at + len(prompt)
+    return think + len(THINK) if think >= 0 else 0
 
 
 def traces_from_sentences(frame: pd.DataFrame) -> list[Trace]:
