@@ -105,3 +105,20 @@ def test_one_problem_few_rows_and_constant_activations():
     assert "no problem" in fitted.notes["reason"]
     flat = ProbeData(data.frame, mean=np.ones((9, 4), dtype=np.float32))
     assert np.ptp(Mlp().fit(flat, labels, Fitting()).score(flat)) == 0
+
+
+def test_epochs_deal_rows_to_other_batches(monkeypatch: pytest.MonkeyPatch):
+    from sklearn.neural_network import _multilayer_perceptron as network
+
+    deal, seen = network.shuffle, []
+
+    def shuffle(rows, random_state):
+        dealt = deal(rows, random_state=random_state)
+        seen.append(tuple(dealt[:20]))
+        return dealt
+
+    monkeypatch.setattr(network, "shuffle", shuffle)
+    data, labels = case(problems=1, each=30)
+    Mlp().fit(data, labels, Fitting(settings=ProbeSettings(mlp_max_iter=6)))
+    assert len(seen) == 6
+    assert len(set(seen)) == 6

@@ -243,7 +243,9 @@ def _network(labels: Labels, settings: ProbeSettings, seed: int, alpha: float) -
         solver="adam",
         alpha=alpha,
         learning_rate_init=1e-3,
-        random_state=seed,
+        # A generator and not its seed: partial_fit would begin it anew, and so deal the rows to the
+        # same batches, in every epoch.
+        random_state=np.random.RandomState(seed),
     )
 
 
