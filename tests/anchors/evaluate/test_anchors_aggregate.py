@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 
 from whence.anchors.evaluate.aggregate import END, START, AggregateConfig, aggregate
+from whence.anchors.evaluate.collected import collect
 from whence.anchors.evaluate.cv import CvConfig, cv
 from whence.anchors.evaluate.marked_block import replace_block
 from whence.anchors.evaluate.train import TrainConfig, train
+from whence.anchors.probes.settings import ProbeSettings
 from whence.errors import BadInput
 from whence.runs.jsonfile import read_json, write_json
 
@@ -195,3 +197,24 @@ def test_names_and_probes_are_no_markup(tmp_path: Path) -> None:
     assert "<script>" not in text
     assert "a\\|b&lt;i&gt;" in text
     assert "<script>|" not in (tmp_path / "O" / "report.html").read_text()
+
+
+def test_seeds_under_other_sizes_of_probes_are_another_setting(
+    make_study: MakeStudy, tmp_path: Path
+) -> None:
+    study = make_study(8, 20)
+    for seed, width in ((0, 8), (1, 16)):
+        train(
+            TrainConfig(
+                metadata=study.metadata,
+                splits=study.splits,
+                features=study.features,
+                probes=("mlp_probe",),
+                seeds=(seed,),
+                settings=ProbeSettings(mlp_hidden_dim=width),
+                output_dir=tmp_path / f"width-{width}",
+                **FAST,
+            )
+        )
+    found = collect([tmp_path / "width-8", tmp_path / "width-16"])
+    assert [list(run.values["test"]["mlp_probe"]) for run in found] == [[0], [1]]

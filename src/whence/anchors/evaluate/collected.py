@@ -20,8 +20,8 @@ from whence.runs.jsonfile import read_json
 
 EARLIER = re.compile(r"metrics_seed_(\d+)\.json")
 SETTING = (
-    "kind", "target", "anchor_percentile", "residualize", "fixed", "layer", "pooling", "model",
-    "metadata_sha256", "splits", "folds", "problems",
+    "kind", "target", "anchor_percentile", "residualize", "fixed", "settings", "layer", "pooling",
+    "model", "vertical", "features_fingerprint", "metadata_sha256", "splits", "folds", "problems",
 )  # fmt: skip
 EARLIER_SETTING = ("cache_provenance", "target_mode", "residualize_against", "splits")
 EARLIER_METRICS = {"pr_auc": "pr_auc_trapezoid"}

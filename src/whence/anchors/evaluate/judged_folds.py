@@ -11,7 +11,7 @@ from whence.anchors.evaluate.ceiling import share
 from whence.anchors.evaluate.comparisons import Arm, compare_with_baselines
 from whence.anchors.evaluate.judge import by_problem, mean_known, problem_chance
 from whence.anchors.evaluate.judged_split import ceiling_of, tripwires
-from whence.anchors.evaluate.material import Material, Rows
+from whence.anchors.evaluate.material import FEATURE_FACTS, Material, Rows
 from whence.anchors.evaluate.out_of_fold import PLAIN, RESIDUAL, HeldOut
 from whence.anchors.evaluate.predicted import prediction_rows
 from whence.anchors.evaluate.seeds import mean_per_problem
@@ -83,7 +83,8 @@ def fold_metrics(
         "residualize": config.residualize,
         "fixed": config.fixed,
         "metadata_sha256": hash_path(config.metadata),
-        **{name: material.features.get(name) for name in ("layer", "pooling", "model")},
+        "settings": config.settings.model_dump(),
+        **{name: material.features.get(name) for name in FEATURE_FACTS},
         "folds": folds,
         "problems": held_out.problems,
         "rows": len(rows),

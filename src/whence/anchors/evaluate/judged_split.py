@@ -11,7 +11,7 @@ from whence.anchors.evaluate.ceiling import Ceiling, noise_ceiling, share
 from whence.anchors.evaluate.comparisons import Arm, compare_with_baselines
 from whence.anchors.evaluate.fits import Scores
 from whence.anchors.evaluate.judge import Bench, by_problem, chance_of, pooled
-from whence.anchors.evaluate.material import Material, Rows
+from whence.anchors.evaluate.material import FEATURE_FACTS, Material, Rows
 from whence.anchors.evaluate.memorised import memorised
 from whence.anchors.evaluate.predicted import prediction_rows
 from whence.anchors.evaluate.seeds import mean_over_seeds
@@ -93,7 +93,8 @@ def split_metrics(
         "residualize": config.residualize,
         "fixed": config.fixed,
         "metadata_sha256": hash_path(config.metadata),
-        **{name: material.features.get(name) for name in ("layer", "pooling", "model")},
+        "settings": config.settings.model_dump(),
+        **{name: material.features.get(name) for name in FEATURE_FACTS},
         "rows": {part: len(rows) for part, rows in parts.items()}
         | {"unlabelled": int((~material.has_label).sum())},
         "splits": {part: list(ids) for part, ids in splits.items()},

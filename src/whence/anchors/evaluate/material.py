@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 Rows = NDArray[np.int64]
 
+FEATURE_FACTS = ("layer", "pooling", "model", "vertical", "features_fingerprint")
+"""What metrics.json keeps of the features."""
+
 
 @dataclass(frozen=True)
 class Material:

@@ -92,9 +92,10 @@ def capture_trace(
         ) from None
     arrays: Arrays = {}
     for layer in wanted.layers:
+        own = pooled.pop(layer)  # so that what is stored is not held twice
         for pooling in wanted.poolings:
             name = array_name(layer, pooling)
-            values = pooled[layer].result(pooling)
+            values = own.result(pooling)
             arrays[name] = _stored(values, wanted.storage_dtype, f"{what}: {name}", anatomy)
         if wanted.vertical is not None:
             by_head = scores.get(layer, torch.zeros(anatomy.n_heads, len(spans)))
