@@ -106,6 +106,20 @@ def test_new_traces_score_as_extracted_ones(studied, tmp_path, name):
     assert [each["top"][0]["chunk_idx"] for each in top["highest"]] == best.tolist()
 
 
+def test_the_model_is_taken_apart_once(studied, tmp_path, monkeypatch):
+    from whence.models import anatomy
+
+    taken, found = [], anatomy.find_anatomy
+
+    def counted(model):
+        taken.append(model)
+        return found(model)
+
+    monkeypatch.setattr(anatomy, "find_anatomy", counted)
+    scored(studied, "linear_probe", tmp_path / "P")
+    assert len(taken) == 1
+
+
 @pytest.mark.parametrize("name", ["position_untrained", "text_only_baseline"])
 def test_no_model_where_none_is_needed(studied, tmp_path, name):
     assert len(scored(studied, name, tmp_path / "P", model=None))

@@ -19,6 +19,7 @@ from whence.runs.progress import track
 if TYPE_CHECKING:
     import pandas as pd
 
+    from whence.models.anatomy import Anatomy
     from whence.models.load import Loaded
 
 
@@ -31,13 +32,15 @@ def live_features(
     vertical: Mapping[str, Any] | None,
     bos: PrependBos,
     max_tokens: int | None = None,
+    anatomy: Anatomy | None = None,
 ) -> ProbeData:
     """Rows of all sentences of `traces`, in order, with what one layer says of them.
 
     poolings: any of "mean" or "last" (which `ProbeData.mean` then holds; not both) and "tokens".
     vertical: settings of `Vertical`, or None. Without poolings and vertical the model is only asked
-    for tokens. The frame has problem_id, chunk_idx, num_chunks, chunk_text, function_tag "unknown",
-    relative_position, token_start, token_end and token_count.
+    for tokens. anatomy: that of `loaded.model`, from callers that come more than once; without it
+    every call finds it anew. The frame has problem_id, chunk_idx, num_chunks, chunk_text,
+    function_tag "unknown", relative_position, token_start, token_end and token_count.
 
     Raises BadInput naming the trace where a sentence is not in its text, where it is too long, and
     where vertical attention is wanted of a model that gives no patterns.
@@ -59,7 +62,7 @@ def live_features(
     )
     captured: list[Arrays] = []
     if wanted.poolings or wanted.vertical:
-        anatomy = find_anatomy(loaded.model)
+        anatomy = anatomy or find_anatomy(loaded.model)
         if not 0 <= layer < anatomy.n_layers:
             raise BadInput(f"layer {layer}: the model has layers 0 to {anatomy.n_layers - 1}")
         captured = [

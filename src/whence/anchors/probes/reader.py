@@ -62,6 +62,7 @@ def reader_for(config: PredictConfig, saved: SavedProbe) -> Reader:
 
 
 def _with_model(config: PredictConfig, saved: SavedProbe) -> tuple[Read, list[str]]:
+    from whence.models.anatomy import find_anatomy
     from whence.models.load import load_model
 
     about = saved.about
@@ -89,6 +90,7 @@ def _with_model(config: PredictConfig, saved: SavedProbe) -> tuple[Read, list[st
     poolings = [about["pooling"] or "mean"] * ("mean" in saved.probe.reads)
     poolings += ["tokens"] * ("tokens" in saved.probe.reads)
     vertical = about["vertical"] if "vertical" in saved.probe.reads else None
+    anatomy = find_anatomy(loaded.model)
 
     def read(traces: Sequence[Trace]) -> ProbeData:
         return live_features(
@@ -98,6 +100,7 @@ def _with_model(config: PredictConfig, saved: SavedProbe) -> tuple[Read, list[st
             poolings=poolings,
             vertical=vertical,
             bos=about["bos"],
+            anatomy=anatomy,
         )
 
     return read, cautions

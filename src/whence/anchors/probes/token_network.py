@@ -56,12 +56,17 @@ def new_parameters(
 
 
 def logits(
-    parameters: Parameters, kind: Kind, tokens: torch.Tensor, lengths: NDArray[np.int64]
+    parameters: Parameters,
+    kind: Kind,
+    tokens: torch.Tensor,
+    lengths: NDArray[np.int64],
+    temperature: float = 0.0,
 ) -> torch.Tensor:
     """One logit a sentence, [sentences].
 
     tokens: those of all sentences one behind the other, [tokens, d_model]. lengths: of each
-    sentence, at least 1. Only per-head numbers are padded, never activations.
+    sentence, at least 1. Only per-head numbers are padded, never activations. temperature: of
+    multimax while it trains; above 0 its maximum is Σ_t softmax_t(s/T) · s_t with s_t = h_t · d.
     """
     import torch
 
@@ -86,6 +91,10 @@ def logits(
     if kind == "attention":
         weights = torch.softmax(padded("query", -math.inf), dim=1)
         pooled = (weights * padded("value", 0.0)).sum(dim=1)
+    elif temperature > 0:
+        each = padded("direction", -math.inf)
+        weights = torch.softmax(each / temperature, dim=1)
+        pooled = (weights * each.masked_fill(each == -math.inf, 0.0)).sum(dim=1)
     else:
         pooled = padded("direction", -math.inf).amax(dim=1)
     return (pooled @ parameters["mixer.weight"].T + parameters["mixer.bias"])[:, 0]

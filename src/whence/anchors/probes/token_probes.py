@@ -2,8 +2,9 @@
 
 Under `fixed` the earlier study's training: tokens as they are, weight decay from the settings,
 early stopping by the trapezoid PR-AUC of the validation rows (continuous targets: the mean of
-Spearman's correlations over problems). Else tokens are standardised on the training rows, and
-weight decay is chosen, by the mean over problems of average precision (Spearman's correlation).
+Spearman's correlations over problems). Else tokens are standardised on the training rows, MultiMax
+begins with a soft maximum, and weight decay is chosen, by the mean over problems of average
+precision (Spearman's correlation).
 
 What stops and chooses is `fitting.validation`; without it about 15 % of the training problems,
 whole. Under `fixed` the fit on the others stands. Else the chosen decay and number of epochs train
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from whence.anchors.metrics import trapezoid
 from whence.anchors.probes.data import Floats, Labels, ProbeData
 from whence.anchors.probes.inner import agreement, check_labels
 from whence.anchors.probes.linear import link
@@ -44,6 +46,8 @@ DECAYS = (10.0, 1.0, 0.0)
 """Weight decay of AdamW, strong to weak; a step takes learning rate × decay off every weight."""
 HELD_OUT = 0.15
 """Share of the training problems that early stopping looks at without validation rows."""
+ANNEALED = 0.3
+"""Share of the most epochs in which MultiMax takes a soft maximum; none under `fixed`."""
 SELECTION_SEED = 0
 
 
@@ -214,15 +218,18 @@ class _Job:
         import torch
 
         generator = torch.Generator().manual_seed(seed)
+        settings = self.fitting.settings
+        softens = self.kind == "multimax" and not self.fitting.fixed
         return train(
             self._start(tokens_of(data).values.shape[1], generator),
             self.kind,
             self.scale,
             data,
             labels,
-            self.fitting.settings,
+            settings,
             weight_decay=decay,
             epochs=epochs,
+            annealed=round(ANNEALED * settings.token_probe_max_epochs) if softens else 0,
             watch=watch,
             device=self.fitting.device,
             generator=generator,
@@ -243,7 +250,7 @@ class _Job:
     def watch(self, data: ProbeData, labels: Labels) -> Watch:
         """These rows, and how good scores of theirs are."""
         if self.fitting.fixed and not labels.continuous:
-            return Watch(data, lambda scores: trapezoid(scores, labels.y))
+            return Watch(data, lambda scores: _trapezoid(labels.y, scores))
         groups = data.groups
         return Watch(data, lambda scores: agreement(scores, labels, groups))
 
@@ -277,12 +284,6 @@ def held_out(data: ProbeData, labels: Labels, seed: int) -> NDArray[np.bool_] | 
     return None
 
 
-def trapezoid(scores: Floats, y: Floats) -> float | None:
-    """Area under the precision-recall curve by the trapezoid rule, over all rows together; the
-    measure that the earlier study stopped by. None with one class only, or a score not finite."""
-    from sklearn.metrics import auc, precision_recall_curve
-
-    if len(np.unique(y)) < 2 or not np.isfinite(scores).all():
-        return None
-    precision, recall, _ = precision_recall_curve(y, scores)
-    return float(auc(recall, precision))
+def _trapezoid(y: Floats, scores: Floats) -> float | None:
+    """What the earlier study stopped by; a score that is not finite is no better than none."""
+    return trapezoid(y, scores) if np.isfinite(scores).all() else None

@@ -1,4 +1,9 @@
-"""Training of token probes: AdamW on batches of sentences, the best epoch kept."""
+"""Training of token probes: AdamW on batches of sentences, the best epoch kept.
+
+A maximum passes its gradient to one token a head, which at a random start is nearly always noise.
+So MultiMax may begin as Σ_t softmax_t(s/T) · s_t with T falling to the hard maximum; whatever is
+watched, kept or scored is the hard one.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +25,8 @@ if TYPE_CHECKING:
 
 SCORING_TOKENS = 16_384
 """Tokens scored at once; what a sentence scores does not depend on it."""
+WARMEST, COOLEST = 4.0, 0.1
+"""Temperatures that annealing begins and ends with: nearly a mean over tokens, nearly a maximum."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +131,7 @@ def train(
     *,
     weight_decay: float,
     epochs: int,
+    annealed: int,
     watch: Watch | None,
     device: str,
     generator: torch.Generator,
@@ -131,7 +139,8 @@ def train(
 ) -> Trained:
     """Train for `epochs`, or until `watch` has not improved for settings.token_probe_patience.
 
-    parameters: where to begin. generator: on the CPU, shuffles the rows.
+    parameters: where to begin. annealed: epochs at the start in which multimax takes a soft
+    maximum, and which patience does not count. generator: on the CPU, shuffles the rows.
     """
     import torch
 
@@ -150,7 +159,8 @@ def train(
                 rows = order[begin : begin + settings.token_probe_batch_size]
                 batch = _batch(tokens, rows, scale, device)
                 optimizer.zero_grad()
-                found = logits(own, kind, batch, tokens.length[rows])
+                heat = temperature(epoch - 1 + begin / len(order), annealed)
+                found = logits(own, kind, batch, tokens.length[rows], heat)
                 loss(found, target[rows].to(device)).backward()
                 optimizer.step()
             progress.advance()
@@ -160,11 +170,18 @@ def train(
             good = watch.measure(token_logits(now, kind, scale, tokens_of(watch.data), device))
             if best is None or (good is not None and (best.good is None or good > best.good)):
                 best = Trained(now, epoch, good)
-            if epoch - best.epochs >= settings.token_probe_patience:
+            if epoch - max(best.epochs, annealed) >= settings.token_probe_patience:
                 break
     if best is not None:
         return best
     return Trained({name: each.detach().cpu() for name, each in own.items()}, epochs, None)
+
+
+def temperature(epochs: float, annealed: int) -> float:
+    """Of the soft maximum after `epochs`, which may be broken: geometric, then 0, the hard one."""
+    if epochs >= annealed:
+        return 0.0
+    return float(WARMEST * (COOLEST / WARMEST) ** (epochs / annealed))
 
 
 def _loss(
