@@ -146,7 +146,7 @@ def test_a_table_becomes_a_study_and_is_done_once(
     assert main(words) == 0
     first = capsys.readouterr().out
     assert "linear_probe" in first
-    for name in ("labels", "features", "seed_0", "seed_1", "results"):
+    for name in ("labels", "features", "probes", "results"):
         assert (tmp_path / "S" / name / "whence.json").is_file(), name
     # the split that lies beside the table is the study's, and prompts are read with their traces
     assert read_json(tmp_path / "S" / "labels" / "splits.json") == read_json(

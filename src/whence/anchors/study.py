@@ -3,7 +3,7 @@
     index     problems of a rollout data set, drawn and split (unless a table or traces are given)
     labels    the table of sentences, its traces, and the split
     features  activations of the layer that the file names
-    seed_<s>  probes under each training seed, or `cv` leaving one problem out
+    probes    probes under every training seed, or `cv` leaving one problem out
     results   all of them together
 
 Each is a run folder of its own, by the command of that name, with its own record: a killed study
@@ -12,7 +12,7 @@ goes on where it was, and a change in the file redoes what depends on it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -63,19 +63,16 @@ class StudyConfig(Config):
 
 @dataclass(frozen=True)
 class StudyResult:
-    """results: what the last step found. headlines: of each run that judged."""
+    """judged: what `train` or `cv` found. results: its table. files: what → where."""
 
+    judged: Finding
     results: Finding
-    headlines: Sequence[str]
     files: Mapping[str, Path] = field(default_factory=dict)
 
     def finding(self) -> Finding:
-        """The table of all runs together, under what each of them found."""
-        found = self.results
-        headline = "\n".join(
-            [*self.headlines, found.headline] if len(self.headlines) > 1 else self.headlines
-        )
-        return Finding(headline, found.columns, found.rows, {**self.files, **found.files})
+        """The verdict, over the table of all metrics."""
+        files = {**self.files, **self.results.files}
+        return Finding(self.judged.headline, self.results.columns, self.results.rows, files)
 
 
 def study(config: StudyConfig) -> StudyResult:
@@ -86,14 +83,12 @@ def study(config: StudyConfig) -> StudyResult:
     home = config.output_dir
     _label(config)
     extract(_extraction(config))
-    judged = _judge(config)
-    runs = list(judged)
+    run, judged = _judge(config)
     together = aggregate(
-        AggregateConfig(runs=tuple(runs), output_dir=home / "results", overwrite=config.overwrite)
+        AggregateConfig(runs=(run,), output_dir=home / "results", overwrite=config.overwrite)
     )
-    files = {"sentences": home / "labels" / TABLE, "features": home / "features"}
-    files |= {f"run {run.name}": run for run in runs}
-    return StudyResult(together.finding(), [found.headline for found in judged.values()], files)
+    files = {"sentences": home / "labels" / TABLE, "features": home / "features", "probes": run}
+    return StudyResult(judged, together.finding(), files)
 
 
 def _label(config: StudyConfig) -> None:
@@ -173,8 +168,8 @@ def _extraction(config: StudyConfig) -> ExtractConfig:
     )
 
 
-def _judge(config: StudyConfig) -> dict[Path, Finding]:
-    """Train or cross-validate: folder → what was found."""
+def _judge(config: StudyConfig) -> tuple[Path, Finding]:
+    """Train or cross-validate: where, and what was found."""
     from whence.anchors.evaluate.cv import CvConfig, cv
     from whence.anchors.evaluate.train import TrainConfig, train
     from whence.anchors.probes.settings import ProbeSettings
@@ -198,18 +193,15 @@ def _judge(config: StudyConfig) -> dict[Path, Finding]:
     seeds = training.seeds or (training.random_seed,)
     if config.split.strategy == "lopo_cv":
         judged = cv(CvConfig(**shared, folds="problems", seeds=seeds, output_dir=home / "cv"))
-        return {home / "cv": judged.finding()}
-    splits = home / "labels" / "splits.json"
-    found = {}
-    for seed in seeds:
-        trained = train(
-            TrainConfig(
-                **shared,
-                splits=splits,
-                seeds=(seed,),
-                position_bins=training.position_bins,
-                output_dir=home / f"seed_{seed}",
-            )
+        return home / "cv", judged.finding()
+    # All seeds in one run: a comparison needs them together, and each alone is no finding.
+    trained = train(
+        TrainConfig(
+            **shared,
+            splits=home / "labels" / "splits.json",
+            seeds=seeds,
+            position_bins=training.position_bins,
+            output_dir=home / "probes",
         )
-        found[home / f"seed_{seed}"] = trained.finding()
-    return found
+    )
+    return home / "probes", trained.finding()

@@ -44,7 +44,7 @@ def folder(tmp_path: Path) -> Path:
     write_index(placed, tmp_path / "sentences.parquet")
     facts = {
         "format": 1, "layers": [1, 3, 8], "poolings": ["mean", "tokens"], "dtype": "float16",
-        "vertical": {"mode": "light"}, "per_head": False, "model": {"d_model": D},
+        "vertical": {"mode": "light"}, "per_head": False, "model": {"d_model": D, "n_layers": 9},
         "fingerprint": "f", "texts": {},
     }  # fmt: skip
     (tmp_path / "features.json").write_text(json.dumps(facts))

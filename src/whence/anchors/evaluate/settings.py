@@ -25,7 +25,9 @@ class ProbingConfig(OutputConfig):
         default=None, description="Folder of `whence anchors extract`, for probes of activations."
     )
     layer: int | None = Field(
-        default=None, ge=0, description="Layer to read; default: the middle one of those extracted."
+        default=None,
+        ge=0,
+        description="Layer to read; default: of those extracted the nearest to the middle.",
     )
     pooling: Literal["mean", "last"] = Field(
         default="mean", description="Which pooled activation of a sentence probes read."

@@ -128,14 +128,10 @@ class _Pooled:
             tokens[torch.from_numpy(inside)] = gathered.cpu()
         if "mean" in self.poolings:
             counts = np.clip(np.minimum(self.end, stop) - np.maximum(self.start, at), 0, None)
-            # Not index_add, whose order of addition, and so whose sum, changes on a GPU.
-            sums = torch.segment_reduce(
-                gathered.float(),
-                "sum",
-                lengths=torch.from_numpy(counts).to(value.device),
-                axis=0,
-                initial=0,
-            )
+            # Not index_add, whose order of addition, and so whose sum, changes on a GPU; nor
+            # segment_reduce, which not every device has.
+            parts = torch.split(gathered.float(), counts.tolist())
+            sums = torch.stack([part.sum(dim=0) for part in parts])
             self._buffer("mean", (len(self.start), width), torch.float32).add_(sums.cpu())
         if "last" in self.poolings:
             ends = np.flatnonzero((self.end > at) & (self.end <= stop))

@@ -6,6 +6,7 @@ which are compared problem by problem.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,7 +52,7 @@ def front_of(loaded: Loaded, bos: PrependBos) -> list[int]:
     return front_ids(loaded.tokenizer, bos)
 
 
-def continue_with(model: dict[str, Any], attempt: Path) -> None:
+def continue_with(model: Mapping[str, Any], attempt: Path) -> None:
     """Keep what decides of `model` in the file `attempt`, which lies in a run's scratch folder.
 
     Equal settings do not make equal models: dtype auto is another one on another device, and a

@@ -104,9 +104,13 @@ class Features:
         return [name for layer in self.layers for name in wanted.names(layer)]
 
     def layer(self, layer: int | None) -> int:
-        """`layer`, or the middle one of those there are. Raises BadInput for one that is not."""
+        """`layer`, or of those there are the nearest to the middle of the model.
+
+        Raises BadInput for one that was not captured.
+        """
         if layer is None:
-            return self.layers[len(self.layers) // 2]
+            middle = int(self.facts["model"]["n_layers"]) // 2
+            return min(self.layers, key=lambda each: abs(each - middle))
         if layer not in self.layers:
             raise BadInput(
                 f"{self.folder}: no layer {layer}; it has {', '.join(map(str, self.layers))}"

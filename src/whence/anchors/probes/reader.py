@@ -32,10 +32,14 @@ OF_ACTIVATIONS = frozenset({"mean", "tokens", "vertical"})
 
 @dataclass(frozen=True)
 class Reader:
-    """read: traces as the probe wants them. cautions: what a reader of the scores must know."""
+    """read: traces as the probe wants them. cautions: what a reader of the scores must know.
+
+    model: which one reads activations, as `identity.model_identity` says; None where none does.
+    """
 
     read: Read
     cautions: tuple[str, ...]
+    model: Mapping[str, Any] | None = None
 
 
 def reader_for(config: PredictConfig, saved: SavedProbe) -> Reader:
@@ -57,11 +61,16 @@ def reader_for(config: PredictConfig, saved: SavedProbe) -> Reader:
         known = (saved.about["model"] or {}).get("name")
         hint = f" (it was trained on {known})" if known else ""
         raise BadInput(f"{saved.probe.name} reads {what}: give --model{hint}")
-    read, more = (_with_model if reads_model else _with_tokenizer)(config, saved)
-    return Reader(read, (*cautions, *more))
+    if not reads_model:
+        read, more = _with_tokenizer(config, saved)
+        return Reader(read, (*cautions, *more))
+    read, more, model = _with_model(config, saved)
+    return Reader(read, (*cautions, *more), model)
 
 
-def _with_model(config: PredictConfig, saved: SavedProbe) -> tuple[Read, list[str]]:
+def _with_model(
+    config: PredictConfig, saved: SavedProbe
+) -> tuple[Read, list[str], Mapping[str, Any]]:
     from whence.models.anatomy import find_anatomy
     from whence.models.load import load_model
 
@@ -103,7 +112,7 @@ def _with_model(config: PredictConfig, saved: SavedProbe) -> tuple[Read, list[st
             anatomy=anatomy,
         )
 
-    return read, cautions
+    return read, cautions, own
 
 
 def _with_tokenizer(config: PredictConfig, saved: SavedProbe) -> tuple[Read, list[str]]:
