@@ -11,6 +11,7 @@ import pytest
 from whence.anchors.sentences import (
     as_id,
     ids_for_disk,
+    in_order,
     problems_of,
     read_sentences,
     write_sentences,
@@ -38,27 +39,26 @@ def written(frame: pd.DataFrame, folder: Path) -> Path:
 
 def test_columns_that_can_be_derived_are(tmp_path: Path) -> None:
     frame = read_sentences(written(table(), tmp_path))
-    assert frame["problem_id"].tolist() == ["7", "7", "7", "2", "2"]
-    assert frame["num_chunks"].tolist() == [3, 3, 3, 2, 2]
-    assert frame["relative_position"].tolist() == [0.0, 0.5, 1.0, 0.0, 1.0]
-    assert frame["function_tag"].unique().tolist() == ["unknown"]
-    assert frame["importance_score"].tolist()[:2] == [0.5, 0.25]
-    assert np.isnan(frame["importance_score"].iloc[2])
-    assert problems_of(frame) == ["7", "2"]
-
-
-def test_rows_in_any_order_come_back_sorted_by_place(tmp_path: Path) -> None:
-    shuffled = table().iloc[[3, 2, 0, 4, 1]]
-    frame = read_sentences(written(shuffled, tmp_path))
     assert frame["problem_id"].tolist() == ["2", "2", "7", "7", "7"]
-    assert frame["chunk_text"].tolist() == ["d", "e", "a", "b", "c"]
-    assert frame.index.tolist() == [0, 1, 2, 3, 4]
+    assert frame["num_chunks"].tolist() == [2, 2, 3, 3, 3]
+    assert frame["relative_position"].tolist() == [0.0, 1.0, 0.0, 0.5, 1.0]
+    assert frame["function_tag"].unique().tolist() == ["unknown"]
+    assert frame["importance_score"].tolist()[2:4] == [0.5, 0.25]
+    assert np.isnan(frame["importance_score"].iloc[4])
+    assert problems_of(frame) == ["2", "7"]
+
+
+def test_the_order_of_rows_changes_nothing(tmp_path: Path) -> None:
+    frame = read_sentences(written(table(), tmp_path))
+    shuffled = read_sentences(written(table().iloc[[3, 2, 0, 4, 1]], tmp_path))
+    pd.testing.assert_frame_equal(shuffled, frame)
+    assert in_order(["10", "9", "trace-2", "a", "1"]) == ["1", "9", "10", "a", "trace-2"]
 
 
 def test_writing_and_reading_is_the_same(tmp_path: Path) -> None:
     frame = read_sentences(written(table(), tmp_path))
     write_sentences(frame, tmp_path / "again.parquet")
-    assert pd.read_parquet(tmp_path / "again.parquet")["problem_id"].tolist() == [7, 7, 7, 2, 2]
+    assert pd.read_parquet(tmp_path / "again.parquet")["problem_id"].tolist() == [2, 2, 7, 7, 7]
     pd.testing.assert_frame_equal(read_sentences(tmp_path / "again.parquet"), frame)
 
 
@@ -71,8 +71,12 @@ def test_writing_and_reading_is_the_same(tmp_path: Path) -> None:
         (table(chunk_idx=[0, 2, 3, 0, 1]), "problem 7: sentence 2 has no predecessor"),
         (table(chunk_idx=[0.0, 0.5, 2, 0, 1]), "row 1: chunk_idx is 0.5"),
         (table(chunk_text=["a", None, "c", "d", "e"]), "row 1: chunk_text is empty"),
-        (table(importance_signed=[0, np.inf, 0, 0, 0]), "row 1: importance_signed is inf"),
+        (
+            table(importance_signed=[0, np.inf, 0, 0, 0]),
+            "problem 7, sentence 1: importance_signed is inf",
+        ),
         (table(chunk_text=[1, 2, 3, 4, 5]), "text was expected"),
+        (table(importance_signed=["0.5x", "", "0", "0", "0"]), "importance_signed holds str"),
     ],
 )
 def test_what_is_no_table_of_sentences_is_refused(

@@ -10,6 +10,7 @@ import pytest
 from whence.anchors.evaluate.cv import CvConfig, cv
 from whence.anchors.features.extract import ExtractConfig, extract
 from whence.anchors.make import MakeConfig, make
+from whence.runs.replay import ReplayConfig, replay
 
 PROBES = ("position_untrained", "position_baseline", "linear_probe")
 
@@ -75,6 +76,13 @@ def test_half_precision_on_disk_changes_no_conclusion(
         assert other["effect"] == pytest.approx(one["effect"], abs=0.02)
         settled = [each["interval"][0] > 0 or each["interval"][1] < 0 for each in (one, other)]
         assert settled[0] == settled[1]
+
+
+def test_runs_can_be_replayed(planted: tuple[Path, dict[str, Any]]) -> None:
+    folder, _ = planted
+    for name in ("features-0.6-float32", "cv-0.6-float32"):
+        again = replay(ReplayConfig(folder=folder / name))
+        assert again.same, again.finding()
 
 
 def test_labels_of_pure_noise_are_not_predicted(planted: tuple[Path, dict[str, Any]]) -> None:

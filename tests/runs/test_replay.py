@@ -28,6 +28,7 @@ class Noise(Config):
 
 class ToyConfig(OutputConfig):
     not_identity: ClassVar[frozenset[str]] = frozenset({"side_json"})
+    read_by_content: ClassVar[frozenset[str]] = frozenset({"numbers"})
     numbers: Path
     side_json: Path = Path("side.json")
     seed: int = 0

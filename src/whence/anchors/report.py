@@ -35,13 +35,14 @@ from whence.report.page import Section, render_page
 from whence.report.provenance_sections import rerun_section
 from whence.runs.atomic import write_text
 from whence.runs.jsonfile import read_json
-from whence.runs.record import read_record
 
 if TYPE_CHECKING:
     import pandas as pd
 
 METRICS, TOGETHER, PREDICTIONS = "metrics.json", "aggregate.json", "predictions.parquet"
 PAGE, TEXT = "report.html", "report.md"
+
+TITLES = {"train": "Probes on one split of problems", "cv": "Probes on problems not seen"}
 
 BUDGET = 0.2
 """Deferral budget of the plan that a report shows."""
@@ -78,7 +79,7 @@ def _of_one(folder: Path, told: Told) -> Path:
         rerun_section(_rerun(folder, told)),
     ]
     shown = [section for section in body if section is not None]
-    title = _title(folder, told.raw)
+    title = _title(told.raw)
     write_text(folder / TEXT, markdown(title, told, answer, planned, unplanned))
     return render_page(
         title, shown, folder / PAGE, masthead=sections.masthead(title, answer, shown)
@@ -180,9 +181,9 @@ def _rerun(folder: Path, told: Told) -> dict[str, Any]:
     return known | dict(rerun_facts(folder))
 
 
-def _title(folder: Path, raw: Mapping[str, Any]) -> str:
-    record = read_record(folder)
-    name = Path(record.output_dir).name if record else folder.name.removesuffix(".partial")
+def _title(raw: Mapping[str, Any]) -> str:
+    """What was done to which model; not where it lies, or equal runs would not be equal."""
+    name = TITLES.get(str(raw.get("kind")), "Probes")
     model = raw.get("model")
     source = model.get("name") if isinstance(model, Mapping) else model
     if source and Path(source).is_absolute():

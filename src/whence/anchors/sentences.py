@@ -19,6 +19,7 @@ Derived where they are absent: num_chunks, relative_position, function_tag, impo
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,12 +38,13 @@ POSITION = ("chunk_idx", "num_chunks", "relative_position", "token_count")
 
 
 def read_sentences(path: Path) -> pd.DataFrame:
-    """The table in `path`, problems in order of appearance, sentences in theirs, rows from 0.
+    """The table in `path`, problems in order of their ids, sentences in theirs, rows from 0.
+
+    So that the order of rows in the file changes no number.
 
     Raises BadInput naming the file, the column and the row: for a missing column, an empty table, a
     sentence that occurs twice or is left out, and a label that is infinite.
     """
-    import pandas as pd
 
     frame = read_table(path).to_pandas()
     missing = [name for name in REQUIRED if name not in frame.columns]
@@ -62,7 +64,8 @@ def read_sentences(path: Path) -> pd.DataFrame:
     frame["chunk_idx"] = _whole_numbers(frame["chunk_idx"], path, "chunk_idx")
     if not all(isinstance(text, str) for text in frame["chunk_text"]):
         raise BadInput(f"{path}: chunk_text holds {frame['chunk_text'].dtype}: text was expected")
-    order = pd.factorize(frame["problem_id"])[0]
+    place = {each: at for at, each in enumerate(in_order(frame["problem_id"].unique()))}
+    order = frame["problem_id"].map(place).to_numpy()
     frame = frame.iloc[np.lexsort((frame["chunk_idx"], order))].reset_index(drop=True)
     _check_places(frame, path)
     return _with_derived(frame, path)
@@ -95,6 +98,15 @@ def ids_for_disk(ids: list[str]) -> list[int] | list[str]:
     return ids
 
 
+def in_order(ids: Iterable[str]) -> list[str]:
+    """Ids that are numbers by size, others behind them as text."""
+
+    def place(each: str) -> tuple[bool, int, str]:
+        return not each.isdecimal(), int(each) if each.isdecimal() else 0, each
+
+    return sorted(ids, key=place)
+
+
 def problems_of(frame: pd.DataFrame) -> list[str]:
     """Distinct problem ids in order of appearance."""
     return list(dict.fromkeys(frame["problem_id"]))
@@ -105,6 +117,18 @@ def need_columns(frame: pd.DataFrame, columns: tuple[str, ...], remedy: str) -> 
     missing = [name for name in columns if name not in frame.columns]
     if missing:
         raise BadInput(f"the table of sentences has no column {', '.join(missing)}; {remedy}")
+
+
+def _numbers(column: pd.Series, path: Path, name: str) -> np.ndarray:
+    """float64, NaN where empty; BadInput where the column holds text."""
+    import pandas as pd
+
+    if not pd.api.types.is_numeric_dtype(column) and not column.isna().all():
+        example = column[column.notna()].iloc[0]
+        raise BadInput(
+            f"{path}: column {name} holds {column.dtype} ({example!r}): numbers were expected"
+        )
+    return np.asarray(column.to_numpy(dtype=np.float64, na_value=np.nan))
 
 
 def _whole_numbers(column: pd.Series, path: Path, name: str) -> np.ndarray:
@@ -146,10 +170,14 @@ def _with_derived(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
         frame["importance_signed"] = frame["counterfactual_raw"]
     for name in ("importance_signed", "importance_se"):
         if name in frame.columns:
-            values = frame[name].to_numpy(dtype=np.float64, na_value=np.nan)
+            values = _numbers(frame[name], path, name)
             bad = np.flatnonzero(np.isinf(values))
             if bad.size:
-                raise BadInput(f"{path} row {bad[0]}: {name} is {values[bad[0]]}")
+                row = frame.iloc[int(bad[0])]
+                raise BadInput(
+                    f"{path}: problem {row['problem_id']}, sentence {row['chunk_idx']}: {name} is "
+                    f"{values[bad[0]]}"
+                )
             frame[name] = values
     if "importance_signed" in frame.columns:
         frame["importance_score"] = frame["importance_signed"].abs()

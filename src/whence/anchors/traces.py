@@ -129,8 +129,10 @@ def split_into_sentences(text: str) -> list[str]:
 def _trace(row: Any, where: str) -> Trace:
     if not isinstance(row, Mapping):
         raise BadInput(f"{where}: an object was expected, not {type(row).__name__}")
-    if "problem_id" not in row:
+    if row.get("problem_id") is None or not str(row["problem_id"]).strip():
         raise BadInput(f"{where}: no problem_id")
+    if row.get("sentences") == []:
+        raise BadInput(f"{where}: sentences is empty; leave it out to have the text cut")
     sentences = [_sentence(entry, where) for entry in row.get("sentences") or []]
     text = row.get("text") or row.get("full_cot")
     prompt = row.get("prompt") or row.get("problem") or ""
@@ -140,6 +142,7 @@ def _trace(row: Any, where: str) -> Trace:
         text = " ".join([*([prompt] if prompt else []), *sentences])
     if not isinstance(text, str) or not text.strip():
         raise BadInput(f"{where}: neither text nor sentences; one of the two is needed")
+    _check_unicode(text, where)
     start = row.get("start", reasoning_start(text, prompt))
     if not isinstance(start, int) or not 0 <= start <= len(text):
         raise BadInput(f"{where}: start is {start!r}: a character of the text was expected")
@@ -151,6 +154,18 @@ def _trace(row: Any, where: str) -> Trace:
 
 def _sentence(entry: Any, where: str) -> str:
     text = entry.get("text") if isinstance(entry, Mapping) else entry
-    if not isinstance(text, str):
-        raise BadInput(f"{where}: sentences must be texts, or objects with a text")
+    if not isinstance(text, str) or not text.strip():
+        raise BadInput(f"{where}: sentences must be texts, or objects with a text, and not empty")
+    _check_unicode(text, where)
     return text
+
+
+def _check_unicode(text: str, where: str) -> None:
+    """JSON can spell half a surrogate pair, which is no character and can be written nowhere."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise BadInput(
+            f"{where}: character {error.start} of a text is half of a surrogate pair "
+            f"({text[error.start]!r}); mend the file's encoding"
+        ) from None

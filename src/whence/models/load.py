@@ -79,7 +79,7 @@ def load_model(
     """
     from transformers import AutoModelForCausalLM
 
-    place = _device(device)
+    place = device_named(device)
     precision = _dtype(dtype, place)
     source = model_source(model)
     local_only = files_only(source)
@@ -188,7 +188,8 @@ def model_source(model: str) -> str:
     return model
 
 
-def _device(name: str) -> torch.device:
+def device_named(name: str) -> torch.device:
+    """The device; auto takes the first there is. Raises BadInput for one that is not here."""
     import torch
 
     if name == "auto":

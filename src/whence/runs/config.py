@@ -36,11 +36,14 @@ class Config(BaseModel):
     """Base of all configurations: unknown keys are errors, values do not change once made.
 
     `not_identity` names fields that do not change what a run computes (where it writes, on which
-    device, how it reports). A subclass adds to its bases' names; a nested model has its own.
+    device, how it reports). `read_by_content` names inputs of which the record keeps the content
+    that counts, wherever they lie: no part of the identity either, and a replay reads them where
+    they are. A subclass adds to its bases' names; a nested model has its own.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
     not_identity: ClassVar[frozenset[str]] = frozenset()
+    read_by_content: ClassVar[frozenset[str]] = frozenset()
 
 
 class OutputConfig(Config):
@@ -67,13 +70,22 @@ def resolved(config: BaseModel) -> dict[str, Any]:
 
 def not_identity(config: BaseModel) -> list[str]:
     """Dotted names of the settings that do not change what is computed, nested models included."""
-    bases = (vars(base).get("not_identity", ()) for base in type(config).__mro__)
-    names = sorted({name for base in bases for name in base})
+    names = sorted(_declared(type(config), "not_identity") | read_by_content(type(config)))
     for field in type(config).model_fields:
         nested = getattr(config, field)
         if isinstance(nested, BaseModel):
             names += [f"{field}.{name}" for name in not_identity(nested)]
     return names
+
+
+def read_by_content(config: type[BaseModel]) -> frozenset[str]:
+    """Names of the settings that are inputs, of which only the content counts."""
+    return _declared(config, "read_by_content")
+
+
+def _declared(config: type[BaseModel], name: str) -> frozenset[str]:
+    """What a class and its bases name under `name`, together."""
+    return frozenset(each for base in config.__mro__ for each in vars(base).get(name, ()))
 
 
 def _setting(value: Any) -> Any:

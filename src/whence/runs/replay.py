@@ -14,7 +14,7 @@ from pydantic import Field, ValidationError
 
 from whence.errors import BadInput
 from whence.runs.compare import Comparison, compare_files
-from whence.runs.config import Config
+from whence.runs.config import Config, read_by_content
 from whence.runs.finding import Finding
 from whence.runs.record import Record, changed_inputs, read_record
 
@@ -121,9 +121,11 @@ def _run_again(record: Record, folder: Path, beside: Path) -> list[tuple[str, st
     if command is None:
         raise BadInput(f"{folder}: this version of whence has no command `{record.command}`")
     with tempfile.TemporaryDirectory(prefix="whence-replay-") as aside:
-        settings, moved = _redirected(record, beside, Path(aside))
+        shape = load(command.config)
+        written = set(record.not_identity) - read_by_content(shape)
+        settings, moved = _redirected(record, written, beside, Path(aside))
         try:
-            config = load(command.config).model_validate(settings)
+            config = shape.model_validate(settings)
         except ValidationError as error:
             first = error.errors()[0]
             key = ".".join(map(str, first["loc"]))
@@ -139,15 +141,15 @@ def _run_again(record: Record, folder: Path, beside: Path) -> list[tuple[str, st
 
 
 def _redirected(
-    record: Record, beside: Path, aside: Path
+    record: Record, places: set[str], beside: Path, aside: Path
 ) -> tuple[dict[str, Any], list[tuple[str, str]]]:
     """The recorded settings, with every place that the command writes to replaced; and (new, old)
     of each place besides the output folder.
 
-    Those are the output folder and, among the settings that do not decide what is computed, every
-    path: a second output such as a JSON file goes to `aside` and is thrown away.
+    Those are the output folder and, among the settings in `places` (which decide nothing of what
+    is computed, and are no inputs), every path: a second output such as a JSON file goes to `aside`
+    and is thrown away.
     """
-    places = set(record.not_identity)
     moved = []
 
     def redirect(value: Any, name: str) -> Any:

@@ -110,6 +110,7 @@ def _held(output_dir: Path) -> Iterator[None]:
         lock = lock_beside(output_dir)
         lock.acquire(timeout=0)
     except Timeout:
+        holder = ""
         with suppress(OSError):
             holder = Path(lock.lock_file).read_text().strip()
         raise BadInput(

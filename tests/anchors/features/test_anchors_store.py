@@ -159,3 +159,11 @@ def test_equal_arrays_give_equal_bytes(tmp_path: Path) -> None:
     write_arrays(arrays, tmp_path / "a")
     write_arrays(dict(reversed(arrays.items())), tmp_path / "b")
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_a_problem_of_any_name_has_a_file_of_its_own():
+    names = ["330", "a/b", "..", "x" * 300, "x" * 299 + "y", "问题" * 60]
+    files = [problem_file(name) for name in names]
+    assert files[0] == "problem_330.safetensors"
+    assert len(set(files)) == len(names)
+    assert all(len(file.encode()) < 255 and "/" not in file for file in files)

@@ -260,7 +260,7 @@ def test_planted_labels_and_token_places_of_the_tiny_world(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        ((), "give one of index, from_metadata and traces"),
+        ((), "give one of --index, --from-metadata and --traces"),
         (("--index", "{index}", "--traces", "x"), "give one of"),
         (("--traces", "{traces}", "--source", "rollouts"), "source rollouts needs index"),
         (("--index", "{index}", *BY_ROLLOUTS, "--zeros", "missing"), "a 0 was measured"),

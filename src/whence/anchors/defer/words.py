@@ -21,6 +21,12 @@ def headline(told: Mapping[str, Any]) -> str:
     )
     if test["accepted_error"] is None:
         return f"On test, {probe} defers every sentence and labels none"
+    position = told["controls"].get(POSITION)
+    if position and position["accepted_error"] is not None:
+        without = (
+            f"position alone: {percent(position['deferral'])} deferred, "
+            f"{percent(position['accepted_error'])} wrong; {without}"
+        )
     return (
         f"On test, {probe} defers {percent(test['deferral'])} of the sentences and is wrong on "
         f"{percent(test['accepted_error'])} of the rest ({without})"

@@ -109,9 +109,22 @@ def _files(path: Path) -> list[Path]:
     if (path / "metrics.json").is_file():
         return [path / "metrics.json"]
     earlier = [each for each in path.iterdir() if EARLIER.fullmatch(each.name)]
-    if not earlier:
-        raise BadInput(f"{path}: neither metrics.json nor metrics_seed_<n>.json in it")
-    return sorted(earlier, key=lambda each: int(each.stem.rpartition("_")[2]))
+    if earlier:
+        return sorted(earlier, key=lambda each: int(each.stem.rpartition("_")[2]))
+    below = [each / "metrics.json" for each in sorted(path.iterdir()) if each.is_dir()]
+    runs = [file for file in below if file.is_file() and _is_ours(file)]
+    if not runs:
+        raise BadInput(
+            f"{path}: neither metrics.json nor metrics_seed_<n>.json in it, and no folder of "
+            "`whence anchors train` or `cv`"
+        )
+    return runs
+
+
+def _is_ours(file: Path) -> bool:
+    """Whether a metrics.json found by looking is one of probes: a folder may hold others."""
+    metrics = read_json(file)
+    return isinstance(metrics, Mapping) and metrics.get("kind") in ("train", "cv")
 
 
 def _names(folders: Sequence[Path]) -> dict[Path, str]:

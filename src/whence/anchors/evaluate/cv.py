@@ -17,7 +17,7 @@ from pydantic import Field, field_validator
 from whence.anchors.evaluate.folds import PROBLEMS
 from whence.anchors.evaluate.settings import ProbingConfig
 from whence.runs.finding import Finding
-from whence.runs.jsonfile import read_json, write_json
+from whence.runs.jsonfile import plain, read_json, write_json
 from whence.runs.store import open_run
 
 if TYPE_CHECKING:
@@ -98,32 +98,26 @@ def _cv(config: CvConfig, run: Run) -> None:
     from whence.anchors.evaluate.out_of_fold import out_of_fold
     from whence.anchors.evaluate.predicted import write_predictions
     from whence.anchors.report import write_report
+    from whence.report.anchors_headline import headline
+    from whence.report.anchors_told import read_told
 
     material = load_material(config)
     held_out = out_of_fold(material, config.folds, run.scratch / "scores")
     metrics, blocks = fold_metrics(material, config.folds, held_out)
-    write_json(run.folder / "metrics.json", metrics)
+    found = headline(read_told(plain(metrics)))
+    said = f"{found.sentence}. {found.of}: {found.number}, {found.interval}"
+    write_json(run.folder / "metrics.json", {"headline": said, **metrics})
     write_predictions(blocks, run.folder / "predictions.parquet")
     write_report(run.folder)
 
 
 def _headline(metrics: Mapping[str, Any]) -> str:
-    comparisons = metrics["comparisons"]
-    if comparisons:
-        first = comparisons[0]["sentence"]
-        more = len(comparisons) - 1
-        said = first if not more else f"{first}. {more} more comparisons are in metrics.json"
-    else:
-        said = (
-            f"{len(metrics['cv'])} probe judged on {len(metrics['problems'])} problems; with no "
-            "baseline beside it there is nothing to compare"
-        )
     tripped = [
         check["sentence"]
         for check in metrics["tripwires"].values()
         if isinstance(check, Mapping) and check.get("passed") is False
     ]
-    return ". ".join([said, *(f"TRIPWIRE: {sentence}" for sentence in tripped)])
+    return ". ".join([metrics["headline"], *(f"TRIPWIRE: {sentence}" for sentence in tripped)])
 
 
 def _cell(metric: Mapping[str, Any]) -> str:

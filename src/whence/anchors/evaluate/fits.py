@@ -75,14 +75,6 @@ def device_for(probe: Probe, name: str) -> str:
     """`auto` for probes in torch: a GPU where there is one. Others have no device."""
     if "tokens" not in probe.reads:
         return "cpu"
-    import torch
+    from whence.models.load import device_named
 
-    if name != "auto":
-        try:
-            torch.device(name)
-        except RuntimeError:
-            raise BadInput(f"--device {name}: use auto, cpu, cuda, cuda:N or mps") from None
-        return name
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
+    return str(device_named(name))

@@ -135,6 +135,10 @@ def load_material(config: ProbingConfig) -> Material:
     features = _features(config)
     probes = _probes(config, frame, features)
     _check_reads(probes, frame, features)
+    if any("tokens" in probe.reads for probe in probes):
+        from whence.models.load import device_named
+
+        device_named(config.device)  # one that is not here is said before anything is trained
     data, about = ProbeData(frame), {}
     if features is not None:
         reads = {each for probe in probes for each in probe.reads}

@@ -37,7 +37,8 @@ if TYPE_CHECKING:
 class ExtractConfig(CaptureSettings, OutputConfig):
     """Capture the activations of every sentence, one forward pass a trace."""
 
-    not_identity: ClassVar[frozenset[str]] = frozenset({"device", "reuse"})
+    not_identity: ClassVar[frozenset[str]] = frozenset({"device"})
+    read_by_content: ClassVar[frozenset[str]] = frozenset({"reuse"})
 
     adapter: Path | None = Field(default=None, description="LoRA adapter to put on the model.")
     dtype: str = Field(

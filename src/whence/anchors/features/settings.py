@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class CaptureSettings(Config):
     """Which texts are read by which model, and what is kept of them."""
 
-    not_identity: ClassVar[frozenset[str]] = frozenset({"metadata", "traces"})
+    read_by_content: ClassVar[frozenset[str]] = frozenset({"metadata", "traces"})
 
     metadata: Path | None = Field(
         default=None,

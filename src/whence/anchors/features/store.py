@@ -33,6 +33,7 @@ from whence.anchors.sentences import ids_for_disk, problems_of
 from whence.anchors.spans.tokens import Placed
 from whence.errors import BadInput
 from whence.runs.atomic import whole_file
+from whence.runs.fingerprint import fingerprint
 from whence.runs.jsonfile import read_json
 from whence.runs.tables import read_table, write_parquet
 
@@ -252,9 +253,16 @@ def load(folder: Path) -> Features:
     return Features(folder, read, sentences, failures)
 
 
+LONGEST_NAME = 120
+"""Characters of an id, percent-encoded, that go into its file's name; disks end at 255 bytes."""
+
+
 def problem_file(problem: str) -> str:
-    """The file of a problem; an id may hold what a file name cannot."""
-    return f"problem_{quote(problem, safe=' ')}.safetensors"
+    """The file of a problem; an id may hold what a file name cannot, and more of it."""
+    name = quote(problem, safe=" ")
+    if len(name) > LONGEST_NAME:
+        name = f"{name[:LONGEST_NAME]}-{fingerprint(problem)[:16]}"
+    return f"problem_{name}.safetensors"
 
 
 def write_arrays(arrays: Mapping[str, NDArray[Any]], path: Path) -> None:

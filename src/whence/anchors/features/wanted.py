@@ -90,8 +90,9 @@ def layers_of(words: Sequence[str], n_layers: int) -> tuple[int, ...]:
                 f"--layers {word}: expected mid, quartiles, all, or numbers as 3,5 or 0-5"
             )
         span = range(int(first), int(last if dash else first) + 1)
-        outside = [layer for layer in span if layer >= n_layers]
-        if outside or not span:
+        if not span:
+            raise BadInput(f"--layers {word}: the range ends before it begins")
+        if any(layer >= n_layers for layer in span):
             raise BadInput(f"--layers {word}: the model has layers 0 to {n_layers - 1}")
         found.update(span)
     if not found:

@@ -84,7 +84,7 @@ class LabelsConfig(RecomputeSettings, OutputConfig):
     def _one_input(self) -> Self:
         given = [name for name in ("index", "from_metadata", "traces") if getattr(self, name)]
         if len(given) != 1:
-            raise ValueError("give one of index, from_metadata and traces")
+            raise ValueError("give one of --index, --from-metadata and --traces")
         if self.source == "rollouts" and self.index is None:
             raise ValueError("source rollouts needs index: a table or traces have no rollouts")
         if self.source == "rollouts" and self.zeros == "missing":

@@ -36,7 +36,8 @@ COLUMNS = (
 class PredictConfig(OutputConfig):
     """Score every sentence of new traces with a probe that was trained before."""
 
-    not_identity: ClassVar[frozenset[str]] = frozenset({"device", "input", "probe"})
+    not_identity: ClassVar[frozenset[str]] = frozenset({"device"})
+    read_by_content: ClassVar[frozenset[str]] = frozenset({"input", "probe"})
 
     probe: Path = Field(
         description="Folder of a saved probe: <output-dir>/probes/<name> of `whence anchors train`."

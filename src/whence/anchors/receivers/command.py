@@ -34,7 +34,8 @@ HALVINGS = 100
 class ReceiversConfig(OutputConfig):
     """Rank attention heads by how much later sentences narrow in on single earlier ones."""
 
-    not_identity: ClassVar[frozenset[str]] = frozenset({"metadata", "traces", "device"})
+    not_identity: ClassVar[frozenset[str]] = frozenset({"device"})
+    read_by_content: ClassVar[frozenset[str]] = frozenset({"metadata", "traces"})
 
     metadata: Path | None = Field(default=None, description="Table of sentences.")
     traces: Path | None = Field(

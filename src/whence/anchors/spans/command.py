@@ -25,7 +25,7 @@ _WIDTH = 60
 class SpansConfig(OutputConfig):
     """Locate every sentence in its trace, in characters and tokens, and check it."""
 
-    not_identity = frozenset({"metadata", "traces"})
+    read_by_content = frozenset({"metadata", "traces"})
 
     metadata: Path | None = Field(
         default=None, description="Table of sentences (sentence_metadata.parquet)."
