@@ -20,6 +20,7 @@ from whence.anchors.predictions import SCORE, of_seed, probe_of, read_prediction
 from whence.anchors.probes.registry import BASELINES
 from whence.anchors.rerun import rerun_facts
 from whence.errors import BadInput
+from whence.models.load import model_source
 from whence.report.anchors_deferral import deferral_section
 from whence.report.anchors_headline import headline
 from whence.report.anchors_together import (
@@ -187,5 +188,5 @@ def _title(raw: Mapping[str, Any]) -> str:
     model = raw.get("model")
     source = model.get("name") if isinstance(model, Mapping) else model
     if source and Path(source).is_absolute():
-        source = Path(source).name
+        source = "tiny" if source == model_source("tiny") else Path(source).name
     return f"{name}: {source}" if source else name
