@@ -290,7 +290,7 @@ COMMANDS = {
         summary="Train probes on one split of problems and judge them on the rest.",
         example="whence anchors train --metadata runs/traces/sentence_metadata.parquet "
         "--splits runs/traces/splits.json --probes position_baseline,text_only_baseline "
-        "--output-dir runs/probes",
+        "--output-dir runs/anchor-probes",
     ),
     "anchors cv": Command(
         config="whence.anchors.evaluate.cv:CvConfig",
@@ -304,21 +304,21 @@ COMMANDS = {
         config="whence.anchors.probes.predict:PredictConfig",
         run="whence.anchors.probes.predict:predict",
         summary="Score the sentences of new traces with a saved probe.",
-        example="whence anchors predict --probe runs/probes/probes/linear_probe --model tiny "
+        example="whence anchors predict --probe runs/anchor-probes/probes/linear_probe --model tiny "
         "--input runs/traces/traces.jsonl --output-dir runs/scored",
     ),
     "anchors aggregate": Command(
         config="whence.anchors.evaluate.aggregate:AggregateConfig",
         run="whence.anchors.evaluate.aggregate:aggregate",
         summary="Put several probe runs together: tables, intervals, a README block.",
-        example="whence anchors aggregate runs/probes --output-dir runs/together",
+        example="whence anchors aggregate runs/anchor-probes --output-dir runs/together",
         positional="runs",
     ),
     "anchors defer": Command(
         config="whence.anchors.defer.command:DeferConfig",
         run="whence.anchors.defer.command:defer",
         summary="Choose which sentences a probe labels alone and which go to rollouts.",
-        example="whence anchors defer --predictions runs/probes/predictions.parquet "
+        example="whence anchors defer --predictions runs/anchor-probes/predictions.parquet "
         "--score-column score_linear_probe --objective budget --deferral-budget 0.2 "
         "--output runs/deferral.json",
     ),
@@ -326,7 +326,7 @@ COMMANDS = {
         config="whence.anchors.page:PageConfig",
         run="whence.anchors.page:page",
         summary="Show traces with sentences coloured by importance and by each probe.",
-        example="whence anchors page --predictions runs/probes/predictions.parquet "
+        example="whence anchors page --predictions runs/anchor-probes/predictions.parquet "
         "--output-dir runs/page",
     ),
     "anchors run": Command(
