@@ -304,8 +304,8 @@ COMMANDS = {
         config="whence.anchors.probes.predict:PredictConfig",
         run="whence.anchors.probes.predict:predict",
         summary="Score the sentences of new traces with a saved probe.",
-        example="whence anchors predict --probe runs/anchor-probes/probes/linear_probe --model tiny "
-        "--input runs/traces/traces.jsonl --output-dir runs/scored",
+        example="whence anchors predict --probe runs/anchor-probes/probes/linear_probe "
+        "--model tiny --input runs/traces/traces.jsonl --output-dir runs/scored",
     ),
     "anchors aggregate": Command(
         config="whence.anchors.evaluate.aggregate:AggregateConfig",
