@@ -13,18 +13,22 @@ if TYPE_CHECKING:
     from whence.models.load import Loaded
 
 
-class ModelSettings(Config):
-    """A base model and how to hold it."""
+class Loading(Config):
+    """Which files of a model are read, and whether its code may run."""
+
+    revision: str | None = Field(
+        default=None, description="Branch, tag or commit of the model on the hub."
+    )
+    trust_remote_code: bool = Field(
+        default=False, description="Run Python code that comes with the model."
+    )
+
+
+class Holding(Loading):
+    """How a model is held: in which dtype, on which device."""
 
     not_identity: ClassVar[frozenset[str]] = frozenset({"device"})
 
-    base_model: str = Field(
-        default="google/gemma-3-1b-it",
-        description="Base model: a Hugging Face folder, a hub id, or tiny (ships with Whence).",
-    )
-    revision: str | None = Field(
-        default=None, description="Branch, tag or commit of the base model on the hub."
-    )
     dtype: str = Field(
         default="auto",
         description="float32, bfloat16, float16, stored; auto is bfloat16 on a GPU that computes "
@@ -33,8 +37,14 @@ class ModelSettings(Config):
     device: str = Field(
         default="auto", description="cpu, cuda, cuda:N, mps; auto takes the first there is."
     )
-    trust_remote_code: bool = Field(
-        default=False, description="Run Python code that comes with the model."
+
+
+class ModelSettings(Holding):
+    """A base model and how to hold it."""
+
+    base_model: str = Field(
+        default="google/gemma-3-1b-it",
+        description="Base model: a Hugging Face folder, a hub id, or tiny (ships with Whence).",
     )
 
     def load(self, adapter: Path | None = None) -> Loaded:

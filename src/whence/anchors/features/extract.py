@@ -24,6 +24,7 @@ from whence.anchors.features.settings import CaptureSettings
 from whence.anchors.features.storage import Plan, make_plan
 from whence.anchors.spans.source import Source, read_source, text_hash
 from whence.anchors.spans.tokens import Placed
+from whence.models.settings import Holding
 from whence.runs.config import OutputConfig
 from whence.runs.finding import Finding
 from whence.runs.jsonfile import read_json, write_json
@@ -34,19 +35,12 @@ if TYPE_CHECKING:
     from whence.anchors.features.reuse import Reuse
 
 
-class ExtractConfig(CaptureSettings, OutputConfig):
+class ExtractConfig(CaptureSettings, Holding, OutputConfig):
     """Capture the activations of every sentence, one forward pass a trace."""
 
-    not_identity: ClassVar[frozenset[str]] = frozenset({"device"})
     read_by_content: ClassVar[frozenset[str]] = frozenset({"reuse"})
 
     adapter: Path | None = Field(default=None, description="LoRA adapter to put on the model.")
-    dtype: str = Field(
-        default="auto",
-        description="float32, bfloat16, float16, stored; auto is bfloat16 on a GPU that computes "
-        "in it, else float32.",
-    )
-    device: str = Field(default="auto", description="cpu, cuda, cuda:N, mps; auto: first there is.")
     reuse: Path | None = Field(
         default=None,
         description="Another extraction; what it has of the same texts, model and dtypes is copied "

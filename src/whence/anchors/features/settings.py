@@ -9,13 +9,14 @@ from pydantic import Field, field_validator
 
 from whence.anchors.features.wanted import POOLINGS, StorageDtype, Vertical, Wanted, layers_of
 from whence.anchors.spans.tokens import PrependBos
-from whence.runs.config import Config, Words
+from whence.models.settings import Loading
+from whence.runs.config import Words
 
 if TYPE_CHECKING:
     from whence.anchors.features.plan import Shape
 
 
-class CaptureSettings(Config):
+class CaptureSettings(Loading):
     """Which texts are read by which model, and what is kept of them."""
 
     read_by_content: ClassVar[frozenset[str]] = frozenset({"metadata", "traces"})
@@ -30,10 +31,6 @@ class CaptureSettings(Config):
         "one, else its sentences joined by blanks, without prompts.",
     )
     model: str = Field(description="Model: a Hugging Face folder, a hub id, or tiny.")
-    revision: str | None = Field(default=None, description="Branch, tag or commit on the hub.")
-    trust_remote_code: bool = Field(
-        default=False, description="Run Python code that comes with the model."
-    )
     prepend_bos: PrependBos = Field(
         default="default",
         description="BOS before texts: default as the tokenizer does by itself, always, never "

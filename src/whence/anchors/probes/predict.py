@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
+from whence.models.settings import Holding
 from whence.runs.config import OutputConfig
 from whence.runs.finding import Finding
 from whence.runs.jsonfile import read_json, write_json
@@ -33,10 +34,9 @@ COLUMNS = (
 )  # fmt: skip
 
 
-class PredictConfig(OutputConfig):
+class PredictConfig(Holding, OutputConfig):
     """Score every sentence of new traces with a probe that was trained before."""
 
-    not_identity: ClassVar[frozenset[str]] = frozenset({"device"})
     read_by_content: ClassVar[frozenset[str]] = frozenset({"input", "probe"})
 
     probe: Path = Field(
@@ -49,16 +49,6 @@ class PredictConfig(OutputConfig):
         "activations, and by those that count tokens (its tokenizer alone).",
     )
     adapter: Path | None = Field(default=None, description="LoRA adapter to put on the model.")
-    revision: str | None = Field(default=None, description="Branch, tag or commit on the hub.")
-    dtype: str = Field(
-        default="auto",
-        description="float32, bfloat16, float16, stored; auto is bfloat16 on a GPU that computes "
-        "in it, else float32.",
-    )
-    device: str = Field(default="auto", description="cpu, cuda, cuda:N, mps; auto: first there is.")
-    trust_remote_code: bool = Field(
-        default=False, description="Run Python code that comes with the model."
-    )
     allow_other_model: bool = Field(
         default=False,
         description="Read with another model than the probe was trained on. Directions of one "

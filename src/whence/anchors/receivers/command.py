@@ -14,6 +14,7 @@ from whence.anchors.features.wanted import layers_of
 from whence.anchors.spans.source import Source, read_source
 from whence.anchors.spans.tokens import Placed, PrependBos
 from whence.errors import BadInput
+from whence.models.settings import Holding
 from whence.runs.config import OutputConfig, Words
 from whence.runs.finding import Finding
 from whence.runs.jsonfile import read_json, write_json
@@ -31,10 +32,9 @@ LEAST_SCORED = 4
 HALVINGS = 100
 
 
-class ReceiversConfig(OutputConfig):
+class ReceiversConfig(Holding, OutputConfig):
     """Rank attention heads by how much later sentences narrow in on single earlier ones."""
 
-    not_identity: ClassVar[frozenset[str]] = frozenset({"device"})
     read_by_content: ClassVar[frozenset[str]] = frozenset({"metadata", "traces"})
 
     metadata: Path | None = Field(default=None, description="Table of sentences.")
@@ -45,16 +45,6 @@ class ReceiversConfig(OutputConfig):
     )
     model: str = Field(description="Model: a Hugging Face folder, a hub id, or tiny.")
     adapter: Path | None = Field(default=None, description="LoRA adapter to put on the model.")
-    revision: str | None = Field(default=None, description="Branch, tag or commit on the hub.")
-    dtype: str = Field(
-        default="auto",
-        description="float32, bfloat16, float16, stored; auto is bfloat16 on a GPU that computes "
-        "in it, else float32.",
-    )
-    device: str = Field(default="auto", description="cpu, cuda, cuda:N, mps; auto: first there is.")
-    trust_remote_code: bool = Field(
-        default=False, description="Run Python code that comes with the model."
-    )
     prepend_bos: PrependBos = Field(
         default="default",
         description="BOS before texts: default as the tokenizer does by itself, always, never.",

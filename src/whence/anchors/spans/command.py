@@ -11,6 +11,7 @@ from pydantic import Field
 
 from whence.anchors.spans.source import Source, read_source
 from whence.anchors.spans.tokens import Failure, Placed, PrependBos, place
+from whence.models.settings import Loading
 from whence.runs.config import OutputConfig
 from whence.runs.finding import Finding
 from whence.runs.jsonfile import read_json, read_jsonl, write_json, write_jsonl
@@ -22,7 +23,7 @@ _SHOWN = 5
 _WIDTH = 60
 
 
-class SpansConfig(OutputConfig):
+class SpansConfig(Loading, OutputConfig):
     """Locate every sentence in its trace, in characters and tokens, and check it."""
 
     read_by_content = frozenset({"metadata", "traces"})
@@ -38,10 +39,6 @@ class SpansConfig(OutputConfig):
     model: str = Field(
         description="Model whose tokenizer reads the texts: a folder, a hub id, or tiny. Its "
         "weights are not loaded."
-    )
-    revision: str | None = Field(default=None, description="Branch, tag or commit on the hub.")
-    trust_remote_code: bool = Field(
-        default=False, description="Run Python code that comes with the model."
     )
     prepend_bos: PrependBos = Field(
         default="default",

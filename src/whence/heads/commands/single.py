@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, field_validator
 
@@ -16,6 +16,7 @@ from whence.errors import BadInput
 from whence.heads.battery import Method, Positions
 from whence.heads.corpora import Fields, read_corpus, read_split, split_beside
 from whence.heads.reading import Reading
+from whence.models.settings import Holding
 from whence.runs.config import OutputConfig, not_identity, resolved
 from whence.runs.jsonfile import write_json
 from whence.runs.store import open_run
@@ -33,10 +34,8 @@ if TYPE_CHECKING:
 Part = Literal["all", "train", "val", "test"]
 
 
-class HeadsConfig(Reading, Fields, OutputConfig):
+class HeadsConfig(Reading, Fields, Holding, OutputConfig):
     """What every direct `heads` command is given: a model, a corpus, and how to read it."""
-
-    not_identity: ClassVar[frozenset[str]] = frozenset({"device"})
 
     model: str = Field(description="Model: a Hugging Face folder, a hub id, or tiny.")
     corpus: Path = Field(description="JSONL with clean, corrupt, target and foil.")
@@ -47,16 +46,6 @@ class HeadsConfig(Reading, Fields, OutputConfig):
         default=None, description="Split file; by default ../splits/<corpus>.split.json."
     )
     adapter: Path | None = Field(default=None, description="LoRA adapter to put on the model.")
-    revision: str | None = Field(default=None, description="Branch, tag or commit on the hub.")
-    dtype: str = Field(
-        default="auto",
-        description="float32, bfloat16, float16, stored; auto is bfloat16 on a GPU that computes "
-        "in it, else float32.",
-    )
-    device: str = Field(default="auto", description="cpu, cuda, cuda:N, mps; auto: first there is.")
-    trust_remote_code: bool = Field(
-        default=False, description="Run Python code that comes with the model."
-    )
 
     def inputs(self) -> dict[str, Any]:
         """What a record keeps: corpus and split by content, the model by weights or hub id."""
