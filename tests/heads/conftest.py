@@ -3,31 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from small_rows import SMALL_CORPUS
-
-# The zoo and the planted models are plain modules beside the tests: `import zoo`, `import planted`.
-sys.path.append(str(Path(__file__).parents[1] / "models"))
-
-
-@pytest.fixture(scope="session")
-def zoo_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Folder of a random model of the zoo, by the name of its architecture; made once."""
-    import zoo
-
-    made: dict[str, Path] = {}
-
-    def folder(name: str) -> Path:
-        if name not in made:
-            made[name] = zoo.save(name, tmp_path_factory.mktemp("zoo") / name)
-        return made[name]
-
-    return folder
 
 
 @pytest.fixture(scope="session")
