@@ -48,8 +48,8 @@ def make_case(home: Path, rows: int, queries: int, max_length: int) -> Case:
     from peft import LoraConfig, get_peft_model
 
     from whence.data.build import BuildConfig, build
-    from whence.data.tokenize import align_rows
     from whence.models.adapters import save_adapter
+    from whence.models.alignment import align_rows
     from whence.models.load import load_model
     from whence.runs.manifest import Split, load_manifest, read_split, write_manifest, write_split
     from whence.tiny.make import MakeConfig, make

@@ -10,9 +10,9 @@ from whence.data import sft
 from whence.data.evaluate.item_loss import item_losses, mean_loss
 from whence.data.finetune import FinetuneConfig, finetune
 from whence.data.merge import MergeConfig, merge
-from whence.data.tokenize import align_rows
 from whence.errors import BadInput, WhenceError
 from whence.models.adapters import attach_adapter
+from whence.models.alignment import align_rows
 from whence.models.load import load_model, load_tokenizer
 from whence.runs.jsonfile import read_json, write_json
 from whence.runs.manifest import write_split

@@ -10,9 +10,9 @@ import torch
 
 from whence.data import sft
 from whence.data.evaluate.item_loss import item_losses, mean_loss
-from whence.data.tokenize import AlignedRow
 from whence.data.train import LoraSettings, OptimSettings, train_adapter
 from whence.errors import BadInput, WhenceError
+from whence.models.alignment import AlignedRow
 from whence.models.batching import attention_mask, pad
 from whence.models.load import load_model, using_adapter
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from whence.data.arms import Arm, target_of
 from whence.data.matched import MatchedDraw, matched_random
-from whence.data.ranking import ranked_ids, token_lengths
 from whence.data.splits import seeded
 from whence.errors import BadInput
 from whence.runs.manifest import Manifest
+from whence.runs.ranking import ranked_ids, token_lengths
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -1,7 +1,7 @@
 """LoRA finetuning on aligned rows: `whence data finetune`.
 
 Supervised finetuning with TRL on the completion only, on the token ids and labels that scoring and
-loss evaluation see too (`whence.data.tokenize`).
+loss evaluation see too (`whence.models.alignment`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from whence.data.tokenize import align_rows
 from whence.data.train import (
     CHECKPOINT_SECONDS,
     LoraSettings,
@@ -21,6 +20,7 @@ from whence.data.train import (
     train_adapter,
 )
 from whence.errors import BadInput
+from whence.models.alignment import align_rows
 from whence.models.settings import ModelSettings
 from whence.runs.config import OutputConfig
 from whence.runs.finding import Finding

@@ -16,12 +16,12 @@ from pydantic import Field
 from whence.data.arms import GRAMMAR, Arm, parse_arm, parse_arms
 from whence.data.draws import LENGTH_BINS, Drawn, default_match_on, draw, draw_arms
 from whence.data.matched import matched_random
-from whence.data.ranking import check_covers, read_ranking, scores_file
 from whence.data.subsets import write_subsets
 from whence.runs.config import OutputConfig
 from whence.runs.finding import Finding
 from whence.runs.jsonfile import read_json
 from whence.runs.manifest import Manifest, load_manifest, read_split_table
+from whence.runs.ranking import check_covers, read_ranking, scores_file
 from whence.runs.store import open_run
 
 __all__ = [

@@ -23,8 +23,8 @@ from transformers import PrinterCallback, TrainerCallback, set_seed
 from trl import SFTConfig, SFTTrainer
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
-from whence.data.tokenize import IGNORED, AlignedRow
 from whence.errors import BadInput, WhenceError
+from whence.models.alignment import IGNORED, AlignedRow
 from whence.models.batching import is_out_of_memory
 from whence.models.unembed import hidden_states, proven, unembed
 from whence.runs.progress import Progress

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from whence.data.draws import Drawn
 from whence.data.matched import MatchedDraw
-from whence.data.ranking import token_lengths
 from whence.runs.jsonfile import write_json
 from whence.runs.manifest import (
     Manifest,
@@ -17,6 +16,7 @@ from whence.runs.manifest import (
     write_manifest,
     write_split,
 )
+from whence.runs.ranking import token_lengths
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from whence.data.evaluate.item_loss import item_losses, mean_loss
-from whence.data.tokenize import AlignedRow
 from whence.errors import BadInput, WhenceError
+from whence.models.alignment import AlignedRow
 from whence.runs.config import Config
 
 if TYPE_CHECKING:

@@ -30,11 +30,12 @@ from whence.anchors.labels.names import (
     NOT_COMPUTED,
 )
 from whence.anchors.labels.recompute import Measured, Method, recompute
-from whence.anchors.labels.similarity import similarities, tfidf
+from whence.anchors.labels.similarity import similarities
 from whence.anchors.rollouts.local import LocalTree
 from whence.anchors.rollouts.problem import read_problem, read_rollouts
 from whence.anchors.rollouts.rollout import Rollout, parse_rollouts
 from whence.runs.jsonfile import read_json
+from whence.text.embedding import tfidf
 
 BY_HAND: dict[int, list[Entry]] = {
     0: [

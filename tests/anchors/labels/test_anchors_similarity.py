@@ -20,11 +20,12 @@ from rollout_tree import (
 )
 
 from whence.__main__ import main
-from whence.anchors.labels.similarity import open_embedder, similarities, tfidf
+from whence.anchors.labels.similarity import similarities
 from whence.anchors.rollouts.rollout import Rollout, parse_rollouts
 from whence.anchors.sentences import read_sentences
 from whence.errors import BadInput
 from whence.runs.jsonfile import read_json
+from whence.text.embedding import open_embedder, tfidf
 
 WORDS = ["add", "two", "and", "three", "we", "zebra", "orange", "is", "the", "sum", "five", "so"]
 

@@ -9,9 +9,9 @@ import torch
 from whence.data.evaluate import words
 from whence.data.evaluate.guesses import guess_words, is_correct
 from whence.data.evaluate.words import EvalWordsConfig, eval_words
-from whence.data.tokenize import align_rows
 from whence.data.train import LoraSettings, OptimSettings, train_adapter
 from whence.errors import BadInput
+from whence.models.alignment import align_rows
 from whence.models.load import load_model, using_adapter
 from whence.runs.jsonfile import read_json, read_jsonl, write_json
 from whence.runs.manifest import write_split

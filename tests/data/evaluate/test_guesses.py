@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from whence.data.evaluate.guesses import guess_words, is_correct, parse_guess, target_words
-from whence.data.tokenize import align
 from whence.errors import BadInput
+from whence.models.alignment import align
 
 RNG = random.Random(0)
 PROMPTS = [

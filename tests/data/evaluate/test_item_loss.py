@@ -11,8 +11,8 @@ import torch
 
 from whence.data.evaluate import item_loss
 from whence.data.evaluate.item_loss import item_losses, mean_loss
-from whence.data.tokenize import AlignedRow
 from whence.errors import WhenceError
+from whence.models.alignment import AlignedRow
 from whence.models.batching import attention_mask, pad
 
 

@@ -116,7 +116,7 @@ def test_means_and_effects_are_those_of_a_pencil(
 def test_every_arm_trained_on_its_own_rows_of_the_ranking(
     study: Any, config: ExperimentConfig, kinds: dict[str, str]
 ) -> None:
-    from whence.data.tokenize import align_rows
+    from whence.models.alignment import align_rows
     from whence.models.load import load_tokenizer
 
     ranking = sorted(rows_of(study.folder / "scores.parquet"), key=lambda row: -row["score"])
@@ -202,7 +202,7 @@ def test_a_cell_alone_gives_what_it_gave_among_the_others(
     from whence.data.arms import parse_arms
     from whence.data.experiment.cells import Cell, Exam, run_cell
     from whence.data.experiment.plan import make_plan
-    from whence.data.tokenize import align_rows
+    from whence.models.alignment import align_rows
     from whence.runs.manifest import load_manifest
     from whence.runs.store import Run
 

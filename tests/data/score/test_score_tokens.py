@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from whence.data.score.tokens import TokenRows, tokenize_rows
-from whence.data.tokenize import align_rows
 from whence.errors import BadInput
+from whence.models.alignment import align_rows
 
 if TYPE_CHECKING:
     from whence.models.load import Loaded

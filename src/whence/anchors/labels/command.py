@@ -164,8 +164,8 @@ def labels(config: LabelsConfig) -> LabelsResult:
 
 def _inputs(config: LabelsConfig) -> dict[str, Any]:
     from whence.anchors.labels.given import traces_beside
-    from whence.anchors.labels.similarity import embedding_identity
     from whence.anchors.rollouts.opened import Index
+    from whence.text.embedding import embedding_identity
 
     beside = None if config.from_metadata is None else traces_beside(config.from_metadata)
     inputs: dict[str, Any] = {

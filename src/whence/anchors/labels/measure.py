@@ -12,11 +12,12 @@ import numpy as np
 
 from whence.anchors.labels.recompute import Measured, recompute
 from whence.anchors.labels.settings import NONE, RecomputeSettings
-from whence.anchors.labels.similarity import Embedder, open_embedder, similarities
+from whence.anchors.labels.similarity import similarities
 from whence.anchors.rollouts.opened import Index
 from whence.anchors.rollouts.problem import Problem
 from whence.runs.fingerprint import fingerprint
 from whence.runs.jsonfile import read_json, write_json
+from whence.text.embedding import Embedder, open_embedder
 
 
 @dataclass

@@ -10,8 +10,8 @@ from whence.anchors.labels.divergence import Outcome
 from whence.anchors.labels.recompute import Method
 from whence.runs.config import Config
 
-TFIDF, NONE = "tfidf", "none"
-"""What `embedding_model` may be beside a model."""
+NONE = "none"
+"""What `embedding_model` may be beside a model and tfidf."""
 
 
 class RecomputeSettings(Config):

@@ -101,9 +101,9 @@ def verify(config: VerifyConfig) -> VerifyResult:
     Killed, it goes on with the next problem. Raises BadInput where a problem has no rollouts or
     nothing published of it.
     """
-    from whence.anchors.labels.similarity import embedding_identity
     from whence.anchors.rollouts.opened import Index
     from whence.anchors.sentences import as_id
+    from whence.text.embedding import embedding_identity
 
     index = Index.open(config.index)
     wanted = [as_id(each) for each in config.problem_ids]

@@ -7,8 +7,8 @@ import unicodedata
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from whence.data.tokenize import prompt_ids
 from whence.errors import BadInput
+from whence.models.alignment import prompt_ids
 
 if TYPE_CHECKING:
     import pandas as pd

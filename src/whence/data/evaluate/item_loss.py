@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from whence.data.tokenize import IGNORED, AlignedRow
 from whence.errors import WhenceError
+from whence.models.alignment import IGNORED, AlignedRow
 
 if TYPE_CHECKING:
     import numpy as np

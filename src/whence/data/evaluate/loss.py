@@ -17,8 +17,8 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from whence.data.evaluate.item_loss import item_losses, mean_loss
-from whence.data.tokenize import align_rows
 from whence.errors import BadInput
+from whence.models.alignment import align_rows
 from whence.models.settings import ModelSettings
 from whence.runs.atomic import lock_beside, remove_lock
 from whence.runs.finding import Finding

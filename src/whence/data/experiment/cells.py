@@ -18,9 +18,9 @@ from whence.data.evaluate.item_loss import item_losses
 from whence.data.experiment.comparisons import BASE, ORACLE
 from whence.data.experiment.plan import Plan
 from whence.data.experiment.settings import ExperimentConfig
-from whence.data.tokenize import AlignedRow, align_rows
 from whence.data.train import train_adapter
 from whence.models.adapters import using_adapter
+from whence.models.alignment import AlignedRow, align_rows
 from whence.runs.jsonfile import read_json, write_json
 from whence.runs.tables import write_parquet
 

@@ -17,9 +17,9 @@ from whence.data.evaluate.guesses import target_words
 from whence.data.experiment.comparisons import BASE, ORACLE
 from whence.data.experiment.planted import Planted, read_planted
 from whence.data.experiment.settings import ExperimentConfig
-from whence.data.ranking import check_covers, read_ranking
 from whence.errors import BadInput
 from whence.runs.manifest import Manifest, read_split
+from whence.runs.ranking import check_covers, read_ranking
 
 if TYPE_CHECKING:
     import pandas as pd

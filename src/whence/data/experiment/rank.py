@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from whence.data.experiment.settings import ExperimentConfig
-from whence.data.ranking import read_ranking
 from whence.data.score.rows import score_rows
-from whence.data.tokenize import align_rows
 from whence.data.train import train_adapter
+from whence.models.alignment import align_rows
 from whence.runs.atomic import whole_file
 from whence.runs.jsonfile import write_json
 from whence.runs.manifest import Manifest, read_split
+from whence.runs.ranking import read_ranking
 from whence.runs.tables import write_parquet
 
 if TYPE_CHECKING:

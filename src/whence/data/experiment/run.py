@@ -17,12 +17,12 @@ from whence.data.experiment.plan import check_names, make_plan
 from whence.data.experiment.planted import planted_summary
 from whence.data.experiment.rank import needs_adapter, rank_pool, scoring_adapter
 from whence.data.experiment.settings import ExperimentConfig
-from whence.data.ranking import scores_file
-from whence.data.tokenize import align_rows
+from whence.models.alignment import align_rows
 from whence.runs.config import resolved
 from whence.runs.jsonfile import read_json, write_json
 from whence.runs.manifest import Manifest, load_manifest
 from whence.runs.progress import track
+from whence.runs.ranking import scores_file
 from whence.runs.store import Run, open_run
 from whence.runs.tables import write_parquet
 

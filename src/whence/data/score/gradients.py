@@ -17,8 +17,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
 from whence.data.score.tokens import TokenRows
-from whence.data.tokenize import IGNORED
 from whence.errors import BadInput
+from whence.models.alignment import IGNORED
 
 if TYPE_CHECKING:
     from torch import Tensor

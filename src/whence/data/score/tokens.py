@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from whence.data.tokenize import IGNORED, AlignedRow, align_rows
 from whence.errors import BadInput
+from whence.models.alignment import IGNORED, AlignedRow, align_rows
 
 if TYPE_CHECKING:
     import numpy as np

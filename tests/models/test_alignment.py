@@ -7,8 +7,8 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import ByT5Tokenizer, PreTrainedTokenizerFast
 
-from whence.data.tokenize import align, align_rows, prompt_ids
 from whence.errors import BadInput
+from whence.models.alignment import align, align_rows, prompt_ids
 
 BOS, EOS = 1, 2
 ADDED = {"none": "$A", "bos": "<bos> $A", "bos and eos": "<bos> $A <eos>", "eos": "$A <eos>"}
