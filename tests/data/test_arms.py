@@ -26,6 +26,27 @@ from whence.errors import BadInput
             Arm("rnd", "matched_random", "matched_random:of=my-top.1", of="my-top.1"),
         ),
         ("full", Arm("full", "full", "full")),
+        ("top:3:by=bm25", Arm("top_3_by_bm25", "top", "top:3:by=bm25", size=3, by="bm25")),
+        ("p=bottom:3:by=my-p.2", Arm("p", "bottom", "bottom:3:by=my-p.2", size=3, by="my-p.2")),
+        (
+            "window:2-5:by=column:reward_model_score",
+            Arm(
+                "window_2_5_by_column_reward_model_score",
+                "window",
+                "window:2-5:by=column:reward_model_score",
+                first=2,
+                last=5,
+                by="column:reward_model_score",
+            ),
+        ),
+        (
+            "r=random:2:by=loss:after=7",
+            Arm("r", "random", "random:2:by=loss:after=7", size=2, after=7, by="loss"),
+        ),
+        (
+            "r=random:2:after=7:by=loss",
+            Arm("r", "random", "random:2:after=7:by=loss", size=2, after=7, by="loss"),
+        ),
     ],
 )
 def test_forms(text: str, arm: Arm) -> None:
@@ -45,6 +66,17 @@ def test_forms(text: str, arm: Arm) -> None:
         ("window:500-301", "ends before it begins"),
         ("random:200:after=x", "not of the form"),
         ("a/b=top:3", "expected"),
+        ("top:3:by=", "not of the form"),
+        ("top:3:by=a b", "not of the form"),
+        ("top:3:by=column:", "not of the form"),
+        ("top:3:by=x:by=y", "not of the form"),
+        ("top:3:by=x:of=y", "not of the form"),
+        ("top:by=x:3", "not of the form"),
+        ("top:3:like=x", "not of the form"),
+        ("full:by=x", "not of the form"),
+        ("matched_random:by=x", "not of the form"),
+        ("matched_random:of=top:by=x", "not of the form"),
+        ("random:3:after=1:after=2", "not of the form"),
         ("", "expected"),
     ],
 )
@@ -69,3 +101,10 @@ def test_which_arm_a_control_is_matched_to() -> None:
         target_of(parse_arm("matched_random"), kinds)
     with pytest.raises(BadInput, match="none fits"):
         target_of(parse_arm("matched_random:of=bottom"), kinds)
+
+
+def test_what_has_consecutive_ranks() -> None:
+    arms = parse_arms(
+        ["top:3", "bottom:3", "window:1-2", "random:2", "matched_random:of=top", "full"]
+    )
+    assert [arm.ranked for arm in arms] == [True, True, True, False, False, False]

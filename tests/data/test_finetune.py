@@ -6,11 +6,11 @@ import pandas as pd
 import pytest
 import torch
 
-from whence.data import sft
 from whence.data.evaluate.item_loss import item_losses, mean_loss
 from whence.data.finetune import FinetuneConfig, finetune
 from whence.data.merge import MergeConfig, merge
 from whence.errors import BadInput, WhenceError
+from whence.models import watch
 from whence.models.adapters import attach_adapter
 from whence.models.alignment import align_rows
 from whence.models.load import load_model, load_tokenizer
@@ -95,7 +95,7 @@ def test_done_is_done(config, result, monkeypatch):
 
 def test_a_killed_finetune_ends_with_the_same_adapter(config, result, tmp_path, monkeypatch):
     again = config.model_copy(update={"output_dir": tmp_path / "again", "checkpoint_seconds": 0.0})
-    advance = sft.Progress.advance
+    advance = watch.Progress.advance
 
     def killed(progress, n=1):
         advance(progress, n)
@@ -103,7 +103,7 @@ def test_a_killed_finetune_ends_with_the_same_adapter(config, result, tmp_path, 
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(sft.Progress, "advance", killed)
+        patch.setattr(watch.Progress, "advance", killed)
         with pytest.raises(KeyboardInterrupt):
             finetune(again)
     assert not again.output_dir.exists()

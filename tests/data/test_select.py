@@ -219,3 +219,118 @@ def test_unknown_pool_split(folder: Path) -> None:
         select(config(folder, "top:3").model_copy(update={"manifest": folder / "nowhere"}))
     with pytest.raises(BadInput, match="no such file"):
         select(config(folder, "top:3").model_copy(update={"scores": folder / "nowhere.parquet"}))
+
+
+def predicted(folder: Path) -> pd.DataFrame:
+    """`predicted/`, as a predictor leaves it: it was fitted on the first 60 rows of the pool."""
+    pool = make_pool()
+    scores = np.random.default_rng(5).permutation(N).astype(float)
+    table = pd.DataFrame({"row_id": pool["row_id"], "score": scores})
+    table["part"] = np.where(np.arange(N) < 60, "train", "test")
+    write_split(table, folder / "predicted/scores.parquet")
+    (folder / "predicted/row_scores.jsonl").write_text("{}\n")
+    return table.sort_values("score", ascending=False)
+
+
+def drawn(folder: Path, out: str = "selected") -> dict[str, list[str]]:
+    manifest = load_manifest(folder / out / "continuation_manifest.json")
+    return {name: read_split(manifest, name)["row_id"].tolist() for name in manifest.splits}
+
+
+BY_ARMS = ("top:30", "attribution=top:30:by=attribution", "w=window:11-20:by=length",
+           "r=random:5:after=110:by=predictor", "chance=matched_random:of=top_30")  # fmt: skip
+
+
+def test_by_predictor_of_a_folder_that_is_given(folder: Path) -> None:
+    best = predicted(folder)
+    result = select(config(folder, *BY_ARMS, by="predictor", rankings={
+        "predictor": folder / "predicted"
+    }))  # fmt: skip
+    ids = drawn(folder)
+    assert ids["top_30"] == best["row_id"].iloc[:30].tolist()
+    ranking = make_ranking(make_pool())
+    by_score = ranking.sort_values("score", ascending=False)["row_id"]
+    assert ids["attribution"] == by_score.iloc[:30].tolist()
+    longest = ranking.sort_values(["length_tokens", "row_id"], ascending=[False, True])["row_id"]
+    assert ids["w"] == longest.iloc[10:20].tolist()
+    assert set(ids["r"]) <= set(best["row_id"].iloc[110:])
+    arms = result.arms
+    seen = (best["part"].iloc[:30] == "train").sum()
+    assert arms["top_30"]["ranked_by"] == "predictor"
+    assert arms["top_30"]["trained_on"] == seen
+    assert arms["top_30"]["rank"] == {"min": 1, "mean": 15.5, "max": 30}
+    assert arms["attribution"]["ranked_by"] == "attribution"
+    assert "trained_on" not in arms["attribution"]
+    # A control's ranks are of what it is a control for; what it took is no predictor's choice.
+    place = dict(zip(best["row_id"], range(1, N + 1), strict=True))
+    assert arms["chance"]["rank"]["max"] == max(place[row_id] for row_id in ids["chance"])
+    assert "trained_on" not in arms["chance"]
+    notes = {row[0]: row[-1] for row in result.finding().rows}
+    assert f"by predictor; {seen} of its rows trained the predictor" in notes["top_30"]
+    assert notes["attribution"] == "by attribution"
+    assert "by " not in notes["chance"]
+
+
+def test_by_predictor_when_the_scores_are_its_own(folder: Path) -> None:
+    best = predicted(folder)
+    own = config(folder, "top:30", "a=top:9:by=length", by="predictor").model_copy(
+        update={"scores": folder / "predicted"}
+    )
+    select(own)
+    assert drawn(folder)["top_30"] == best["row_id"].iloc[:30].tolist()
+    plain = own.model_copy(update={"by": None, "output_dir": folder / "plain"})
+    told = select(plain)
+    assert drawn(folder, "plain") == drawn(folder)
+    assert "rows trained the predictor that ranked them" in told.finding().rows[0][-1]
+    with pytest.raises(BadInput, match="--by predictor: a folder of `whence sae predict` or"):
+        select(config(folder, "top:30", by="predictor", out="no"))
+
+
+def test_unknown_rankings_and_lost_queries_leave_nothing_behind(folder: Path) -> None:
+    before = sorted(path.name for path in folder.iterdir())
+    for settings, says in (
+        ({"by": "lenght"}, r'--by lenght: no ranking "lenght"; did you mean "length"\?'),
+        ({"by": "bm25", "query_split": "qry"}, "--by bm25: needs rows that say what is wanted"),
+        ({"rankings": {"p": folder / "p.parquet"}}, "p.parquet: no such file or folder"),
+        ({"by": "column:category"}, 'column "category" of .* is not of numbers'),
+    ):
+        with pytest.raises(BadInput, match=says):
+            select(config(folder, "top:3", **settings))
+    assert sorted(path.name for path in folder.iterdir()) == before
+
+
+def test_a_changed_ranking_is_another_run(folder: Path) -> None:
+    predicted(folder)
+    settings = {"by": "predictor", "rankings": {"predictor": folder / "predicted"}}
+    select(config(folder, "top:3", **settings))
+    assert select(config(folder, "top:3", **settings)).done_before
+    table = pd.read_parquet(folder / "predicted/scores.parquet")
+    write_split(table.assign(score=-table["score"]), folder / "predicted/scores.parquet")
+    with pytest.raises(BadInput, match="input ranking predictor"):
+        select(config(folder, "top:3", **settings))
+
+
+def test_what_was_drawn_before_there_were_rankings_is_done_and_unchanged(folder: Path) -> None:
+    """A record of an earlier version has none of their settings, and its files no new key."""
+    select(config(folder, *ISSUE_ARMS))
+    arms = json.loads((folder / "selected/subsets/subset_manifest.json").read_text())["arms"]
+    for arm in arms.values():
+        assert list(arm) == [
+            "arm", "path", "rows", "tokens", "score", "rank", "shared_rows", "match",
+        ]  # fmt: skip
+    record = json.loads((folder / "selected/whence.json").read_text())
+    for name in ("by", "rankings", "embedding_model", "query_split"):
+        del record["config"][name]
+    (folder / "selected/whence.json").write_text(json.dumps(record))
+    assert select(config(folder, *ISSUE_ARMS)).done_before
+
+
+def test_pairs_on_the_command_line(folder: Path) -> None:
+    from whence.__main__ import main
+
+    best = predicted(folder)
+    words = ["--scores", folder / "scored", "--manifest", folder / "manifest.json", "--arm"]
+    words += ["top:3", "--arm", "b=top:2:by=bm25", "--by", "predictor", "--output-dir"]
+    words += [folder / "cli", "--rankings", f"predictor={folder / 'predicted'}"]
+    assert main(["data", "select", *map(str, words)]) == 0
+    assert drawn(folder, "cli")["top_3"] == best["row_id"].iloc[:3].tolist()

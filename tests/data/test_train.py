@@ -12,6 +12,7 @@ from whence.data import sft
 from whence.data.evaluate.item_loss import item_losses, mean_loss
 from whence.data.train import LoraSettings, OptimSettings, train_adapter
 from whence.errors import BadInput, WhenceError
+from whence.models import watch
 from whence.models.alignment import AlignedRow
 from whence.models.batching import attention_mask, pad
 from whence.models.load import load_model, using_adapter
@@ -174,7 +175,7 @@ def test_a_killed_training_ends_with_the_same_adapter(
         "checkpoints": tmp_path / "checkpoints",
         "checkpoint_seconds": 0,
     }
-    advance = sft.Progress.advance
+    advance = watch.Progress.advance
 
     def killed(progress, n=1):
         advance(progress, n)
@@ -182,7 +183,7 @@ def test_a_killed_training_ends_with_the_same_adapter(
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(sft.Progress, "advance", killed)
+        patch.setattr(watch.Progress, "advance", killed)
         with pytest.raises(KeyboardInterrupt):
             trained(base, tmp_path / "again", **settings)
     assert not (tmp_path / "again").exists()

@@ -30,6 +30,7 @@ def test_values_equal_scipy_and_sklearn() -> None:
 
 def test_what_has_no_value_says_so() -> None:
     assert value_of(rank_correlation([1, 1, 1], [1, 2, 3]), 3) is None
+    assert value_of(linear_correlation([0.1] * 7, np.arange(7)), 7) is None  # Σ(x − x̄)² is not 0
     assert value_of(auc([1, 2, 3], [1, 1, 1]), 3) is None
     with pytest.raises(BadInput, match="finite"):
         rank_correlation([1, float("nan")], [1, 2])

@@ -30,6 +30,7 @@ GROUPS = {
     "data": "which training examples made the model better at this",
     "heads corpora": "probe corpora: prompts in pairs, with a target and a foil",
     "heads": "which attention heads and layers carry or suppress it",
+    "sae": "which features of a sparse autoencoder go with attribution",
     "anchors": "which sentences of its own reasoning decide the answer",
     "tiny": "the built-in world: a small model, its data, and planted truth",
 }
@@ -66,10 +67,16 @@ COMMANDS = {
         summary="Train the shipped tiny model again from its recipe.",
         example="whence tiny train --output-dir runs/tiny-model",
     ),
+    "tiny sae": Command(
+        config="whence.tiny.sae.recipe:SaeConfig",
+        run="whence.tiny.sae.recipe:train_saes",
+        summary="Train the shipped SAEs of the tiny model again, and examine them.",
+        example="whence tiny sae --output-dir runs/tiny-sae",
+    ),
     "tiny path": Command(
         config="whence.tiny.where:PathConfig",
         run="whence.tiny.where:path",
-        summary="Print the folder of the shipped tiny model.",
+        summary="Print the folder of the shipped tiny model, or those of its SAEs.",
         example="whence tiny path",
     ),
     "data build": Command(
@@ -109,6 +116,13 @@ COMMANDS = {
         "--manifest runs/gsm8k/manifest.json --arm top:50 --arm random:50:after=100 "
         "--output-dir runs/gsm8k/arms",
     ),
+    "data classify": Command(
+        config="whence.data.classify:ClassifyConfig",
+        run="whence.data.classify:classify",
+        summary="Train a text encoder to tell top rows from the rest: do words suffice?",
+        example="whence data classify --manifest runs/gsm8k/manifest.json "
+        "--scores runs/gsm8k/score --top-k 100 --output-dir runs/gsm8k/words",
+    ),
     "data eval-loss": Command(
         config="whence.data.evaluate.loss:EvalLossConfig",
         run="whence.data.evaluate.loss:eval_loss",
@@ -129,6 +143,13 @@ COMMANDS = {
         summary="Retrain on several subsets over several seeds and give a verdict.",
         example="whence data experiment examples/tiny-games/experiment.yaml",
         positional="config",
+    ),
+    "sae extract": Command(
+        config="whence.sae.extract:ExtractConfig",
+        run="whence.sae.extract:extract",
+        summary="Encode every row by sparse autoencoders: which features, how strongly.",
+        example="whence sae extract --manifest runs/gsm8k/manifest.json --model-name tiny "
+        "--sae-path tiny --output-dir runs/gsm8k/features",
     ),
     "heads corpora make": Command(
         config="whence.heads.corpora.make:MakeConfig",
@@ -230,6 +251,34 @@ COMMANDS = {
         example="whence heads rebuild runs/conditions/conditions/facts "
         "runs/conditions/conditions/counterfactual --output-dir runs/together",
         positional="runs",
+    ),
+    "sae contrast": Command(
+        config="whence.sae.contrast.command:ContrastConfig",
+        run="whence.sae.contrast.command:contrast",
+        summary="Compare the top attributed rows with the rest: statistics and features.",
+        example="whence sae contrast --scores runs/gsm8k/score --sae-dir runs/gsm8k/features "
+        "--top-k 100 --output-dir runs/gsm8k/contrast",
+    ),
+    "sae predict": Command(
+        config="whence.sae.predict:PredictConfig",
+        run="whence.sae.predict:predict",
+        summary="Predict attribution from features, beside what words and length can.",
+        example="whence sae predict --scores runs/gsm8k/score --sae-dir runs/gsm8k/features "
+        "--output-dir runs/gsm8k/predicted",
+    ),
+    "sae validate": Command(
+        config="whence.sae.validate.command:ValidateConfig",
+        run="whence.sae.validate.command:validate",
+        summary="Compare predictions with reward, difficulty, quality, category and length.",
+        example="whence sae validate --predictions runs/gsm8k/predicted "
+        "--fields reward_model_score,difficulty,length --output-dir runs/gsm8k/validated",
+    ),
+    "sae localize": Command(
+        config="whence.sae.localize.command:LocalizeConfig",
+        run="whence.sae.localize.command:localize",
+        summary="Show features in the tokens, turns and spans that they are active at.",
+        example="whence sae localize --sae-dir runs/features --contrast runs/contrast --top 5 "
+        "--output-dir runs/localized",
     ),
     "anchors make": Command(
         config="whence.anchors.make:MakeConfig",

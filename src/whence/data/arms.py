@@ -4,6 +4,7 @@
     window:301-500          ranks 301 to 500, both in     full         the whole pool
     random:200              200 rows of the pool          random:200:after=500   … below rank 500
     matched_random:of=top   as many rows as another arm, alike in strata and length, not its own
+    top:300:by=bm25         the 300 best of another ranking of the pool (`whence.data.rankings`)
 
 An arm may carry a name: `mytop=top:300`. Without one its name is the text with underscores.
 """
@@ -20,14 +21,17 @@ from whence.errors import BadInput
 
 Kind = Literal["top", "bottom", "window", "random", "matched_random", "full"]
 
-GRAMMAR = "top:K, bottom:K, window:A-B, random:K[:after=R], matched_random[:of=ARM], full"
+GRAMMAR = (
+    "top:K, bottom:K, window:A-B, random:K[:after=R] (each with :by=RANKING if wanted), "
+    "matched_random[:of=ARM], full"
+)
 
 
 @dataclass(frozen=True)
 class Arm:
     """One arm. `size` is set for top, bottom and random; `first`, `last` (1-based ranks, both
     included) for window; `after` may be for random, `of` (another arm's name or kind) for
-    matched_random.
+    matched_random, `by` (the name of a ranking; None is the one of the scores) for what has ranks.
     """
 
     name: str
@@ -38,6 +42,12 @@ class Arm:
     last: int | None = None
     after: int = 0
     of: str | None = None
+    by: str | None = None
+
+    @property
+    def ranked(self) -> bool:
+        """Whether its rows are consecutive ranks."""
+        return self.kind in ("top", "bottom", "window")
 
 
 _NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
@@ -45,9 +55,19 @@ _FORMS: dict[Kind, str] = {
     "top": r"top:(?P<size>\d+)",
     "bottom": r"bottom:(?P<size>\d+)",
     "window": r"window:(?P<first>\d+)-(?P<last>\d+)",
-    "random": r"random:(?P<size>\d+)(:after=(?P<after>\d+))?",
-    "matched_random": rf"matched_random(:of=(?P<of>{_NAME}))?",
+    "random": r"random:(?P<size>\d+)",
+    "matched_random": r"matched_random",
     "full": r"full",
+}
+RANKING_NAME = rf"column:[^:=]+|{_NAME}"
+_OPTIONS = {"after": r"\d+", "of": _NAME, "by": RANKING_NAME}
+_TAKES: dict[Kind, tuple[str, ...]] = {
+    "top": ("by",),
+    "bottom": ("by",),
+    "window": ("by",),
+    "random": ("after", "by"),
+    "matched_random": ("of",),
+    "full": (),
 }
 
 
@@ -63,11 +83,17 @@ def parse_arm(text: str) -> Arm:
         near = difflib.get_close_matches(word, _FORMS, n=1)
         hint = f'did you mean "{near[0]}"? ' if near else ""
         raise BadInput(f'--arm {text}: no arm "{word}"; {hint}there are {GRAMMAR}')
-    form = re.fullmatch(_FORMS[kind], spec)
-    if not form:
+    core, *written = re.split(r":(?=[a-z]+=)", spec)
+    options = dict(option.split("=", 1) for option in written)
+    form = re.fullmatch(_FORMS[kind], core)
+    fitting = all(
+        name in _TAKES[kind] and re.fullmatch(_OPTIONS[name], value)
+        for name, value in options.items()
+    )
+    if not form or not fitting or len(options) < len(written):
         raise BadInput(f"--arm {text}: not of the form of any of {GRAMMAR}")
-    found = form.groupdict()
-    numbers = {key: int(value) for key, value in found.items() if value and key != "of"}
+    found = {**form.groupdict(), "after": options.get("after")}
+    numbers = {key: int(value) for key, value in found.items() if value}
     if numbers.get("size") == 0 or numbers.get("first") == 0:
         raise BadInput(f"--arm {text}: sizes and ranks count from 1")
     if numbers.get("last", 0) < numbers.get("first", 0):
@@ -75,7 +101,7 @@ def parse_arm(text: str) -> Arm:
             f"--arm {text}: the window ends before it begins; write the lower rank first"
         )
     name = named["name"] or re.sub(r"[^A-Za-z0-9.]+", "_", spec)
-    return Arm(name, kind, spec, of=found.get("of"), **numbers)
+    return Arm(name, kind, spec, of=options.get("of"), by=options.get("by"), **numbers)
 
 
 def parse_arms(texts: Sequence[str]) -> list[Arm]:

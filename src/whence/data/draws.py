@@ -41,13 +41,29 @@ def draw(
     *,
     match_on: Sequence[str] = (),
     allow_overlap: bool = False,
+    rankings: Mapping[str, pd.DataFrame] | None = None,
 ) -> list[str]:
     """The row ids of one arm; see `draw_arms`.
 
     `taken` has the rows of arms drawn before (name → row ids): a matched_random arm takes its size
     and make-up from the one that its `of` names, or from the only one there is.
     """
-    return _draw(arm, ranking, pool, seed, taken or {}, match_on, allow_overlap).row_ids
+    drawn = _draw(arm, ranking, rankings or {}, pool, seed, taken or {}, match_on, allow_overlap)
+    return drawn.row_ids
+
+
+def ranking_of(
+    arm: Arm, ranking: pd.DataFrame, rankings: Mapping[str, pd.DataFrame]
+) -> pd.DataFrame:
+    """What an arm is drawn from: the one of `rankings` that its `by` names, or `ranking`.
+
+    Raises BadInput where there is none of that name.
+    """
+    if arm.by is None:
+        return ranking
+    if arm.by not in rankings:
+        raise BadInput(f"--arm {arm.spec}: no ranking {arm.by} is at hand")
+    return rankings[arm.by]
 
 
 def draw_arms(
@@ -58,13 +74,15 @@ def draw_arms(
     *,
     match_on: Sequence[str] = (),
     allow_overlap: bool = False,
+    rankings: Mapping[str, pd.DataFrame] | None = None,
 ) -> dict[str, Drawn]:
     """Draw every arm, in the order given.
 
     ranking: `row_id` and `rank` (1 is best) or `score` (highest is best), one row per pool row, and
-    `length_tokens` where known. pool: `row_id`, `prompt`, `completion` and the `match_on` columns.
-    Each random arm has its own stream under `seed`, keyed by its name, so adding an arm changes no
-    other. Raises BadInput when an arm asks for more rows or ranks than there are.
+    `length_tokens` where known. rankings: the same by name, for arms with `by`. pool: `row_id`,
+    `prompt`, `completion` and the `match_on` columns. Each random arm has its own stream under
+    `seed`, keyed by its name, so adding an arm changes no other. Raises BadInput when an arm asks
+    for more rows or ranks than there are, or for a ranking that is not among them.
     """
     kinds = {arm.name: arm.kind for arm in arms if arm.kind != "matched_random"}
     drawn: dict[str, Drawn] = {}
@@ -73,13 +91,16 @@ def draw_arms(
         if arm.kind == "matched_random":
             target = target_of(arm, kinds)
             taken = {target: drawn[target].row_ids}
-        drawn[arm.name] = _draw(arm, ranking, pool, seed, taken, match_on, allow_overlap)
+        drawn[arm.name] = _draw(
+            arm, ranking, rankings or {}, pool, seed, taken, match_on, allow_overlap
+        )
     return {arm.name: drawn[arm.name] for arm in arms}
 
 
 def _draw(
     arm: Arm,
     ranking: pd.DataFrame,
+    rankings: Mapping[str, pd.DataFrame],
     pool: pd.DataFrame,
     seed: int,
     taken: Mapping[str, Sequence[str]],
@@ -104,7 +125,7 @@ def _draw(
             name=arm.name,
         )
         return Drawn(arm, match.row_ids, target, match)
-    ranked = ranked_ids(ranking)
+    ranked = ranked_ids(ranking_of(arm, ranking, rankings))
     size, last = arm.size or 0, arm.last or 0
     if max(arm.after + size, last) > len(ranked):
         raise BadInput(

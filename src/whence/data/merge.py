@@ -76,14 +76,15 @@ def merge(config: MergeConfig) -> MergeResult:
 
 
 def _merge(config: MergeConfig, folder: Path) -> None:
-    from whence.models.load import load_model
+    from whence.models.load import load_model, no_progress_bars
     from whence.models.unembed import NOISE
 
     adapted = config.load(config.adapter_path)
     dtype = str(adapted.dtype).removeprefix("torch.")
     wanted = _probe(adapted)
     merged = adapted.model.merge_and_unload(safe_merge=True)
-    merged.save_pretrained(str(folder))
+    with no_progress_bars():
+        merged.save_pretrained(str(folder))
     adapted.tokenizer.save_pretrained(str(folder))
     device = str(adapted.device)
     del merged, adapted

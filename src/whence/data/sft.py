@@ -9,7 +9,6 @@ from as if it were whole.
 from __future__ import annotations
 
 import math
-import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from datasets import Dataset
-from transformers import PrinterCallback, TrainerCallback, set_seed
+from transformers import PrinterCallback, set_seed
 from trl import SFTConfig, SFTTrainer
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
@@ -27,7 +26,7 @@ from whence.errors import BadInput, WhenceError
 from whence.models.alignment import IGNORED, AlignedRow
 from whence.models.batching import is_out_of_memory
 from whence.models.unembed import hidden_states, proven, unembed
-from whence.runs.progress import Progress
+from whence.models.watch import Watch, last_checkpoint
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -36,8 +35,7 @@ if TYPE_CHECKING:
     from whence.data.train import LoraSettings, OptimSettings
     from whence.models.load import Loaded
 
-WHOLE = "whole"
-"""A file that a checkpoint gets last: the ones without it were cut off while being written."""
+ADVICE = "lower --learning-rate, raise --warmup-ratio, or use --dtype float32"
 
 
 @dataclass(frozen=True)
@@ -106,7 +104,7 @@ def fit(
     batch does not fit in memory.
     """
     collator = _CountingCollator(wrapped.tokenizer.pad_token_id)
-    watch = _Watch(checkpoints, checkpoint_seconds, label)
+    watch = Watch(checkpoints, checkpoint_seconds, label, ADVICE)
     data = Dataset.from_dict(
         {"input_ids": [row.input_ids for row in rows], "labels": [row.labels for row in rows]}
     )
@@ -182,17 +180,6 @@ def restored(base: PreTrainedModel) -> Iterator[None]:
         base.eval()
 
 
-def last_checkpoint(folder: Path) -> Path | None:
-    """The newest whole checkpoint in `folder`, if any; cut-off ones are removed."""
-    whole = []
-    for path in folder.glob("checkpoint-*"):
-        if (path / WHOLE).exists():
-            whole.append(path)
-        else:
-            shutil.rmtree(path)
-    return max(whole, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
-
-
 def _arguments(
     wrapped: Loaded, optim: OptimSettings, seed: int, checkpoints: Path | None
 ) -> SFTConfig:
@@ -218,7 +205,7 @@ def _arguments(
         # Transformers would put the running mean in a NaN's place.
         logging_nan_inf_filter=False,
         logging_steps=1,
-        # Checkpoints are asked for by the clock, in `_Watch`.
+        # Checkpoints are asked for by the clock, in `Watch`.
         save_strategy="no",
         eval_strategy="no",
         report_to="none",
@@ -277,47 +264,3 @@ class _CountingCollator(DataCollatorForLanguageModeling):  # type: ignore[misc]
         self.supervised.append(int((batch["labels"][:, 1:] != IGNORED).sum()))
         self.tokens += int(batch["attention_mask"].sum())
         return batch
-
-
-class _Watch(TrainerCallback):  # type: ignore[misc]
-    """Shows progress, stops at a loss that is no number, and asks for checkpoints by the clock."""
-
-    def __init__(self, checkpoints: Path | None, every: float, label: str) -> None:
-        self.checkpoints, self.every, self.label = checkpoints, every, label
-        self.progress: Progress | None = None
-        self.saved = time.monotonic()
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self.progress = Progress(self.label, state.max_steps, "steps", done=state.global_step)
-        self.progress.__enter__()
-        self.saved = time.monotonic()
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        if self.progress:
-            self.progress.advance()
-        due = time.monotonic() - self.saved >= self.every
-        control.should_save = bool(self.checkpoints) and due and state.global_step < state.max_steps
-
-    def on_log(
-        self, args: Any, state: Any, control: Any, logs: Mapping[str, Any] | None = None, **_: Any
-    ) -> None:
-        loss = (logs or {}).get("loss")
-        if loss is not None and not math.isfinite(loss):
-            raise WhenceError(
-                f"the training loss is {loss} at step {state.global_step}: lower --learning-rate, "
-                "raise --warmup-ratio, or use --dtype float32"
-            )
-
-    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        if self.checkpoints is None:
-            return
-        newest = self.checkpoints / f"checkpoint-{state.global_step}"
-        (newest / WHOLE).touch()
-        for older in self.checkpoints.glob("checkpoint-*"):
-            if older != newest:
-                shutil.rmtree(older)
-        self.saved = time.monotonic()
-
-    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        if self.progress:
-            self.progress.__exit__(None, None, None)

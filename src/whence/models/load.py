@@ -29,6 +29,7 @@ __all__ = [
     "load_model",
     "load_tokenizer",
     "model_source",
+    "no_progress_bars",
     "using_adapter",
 ]
 
@@ -84,7 +85,7 @@ def load_model(
     source = model_source(model)
     local_only = files_only(source)
     tokenizer = _tokenizer(source, revision, trust_remote_code, local_only)
-    with advised(source, revision), _no_progress_bars():
+    with advised(source, revision), no_progress_bars():
         network, report = AutoModelForCausalLM.from_pretrained(
             source,
             revision=revision,
@@ -224,7 +225,8 @@ def _dtype(name: str, device: torch.device) -> torch.dtype | None:
 
 
 @contextmanager
-def _no_progress_bars() -> Iterator[None]:
+def no_progress_bars() -> Iterator[None]:
+    """Without Transformers' bars for reading and writing weights; Whence shows its own."""
     from transformers.utils import logging
 
     shown = logging.is_progress_bar_enabled()

@@ -39,14 +39,8 @@ MOST_UNDEFINED = 0.01
 
 def rank_correlation(x: ArrayLike, y: ArrayLike) -> Statistic:
     """Spearman's ρ of two vectors [n], ties at their mean rank. Raises BadInput if not finite."""
-    from scipy.stats import rankdata
-
-    a, b = _pair(x, y)
-
-    def statistic(rows: Rows) -> float | None:
-        return _correlation(rankdata(a[rows]), rankdata(b[rows]))
-
-    return statistic
+    a, b = map(_Ranked, _pair(x, y))
+    return lambda rows: _correlation(a.ranks(rows), b.ranks(rows))
 
 
 def linear_correlation(x: ArrayLike, y: ArrayLike) -> Statistic:
@@ -61,16 +55,15 @@ def auc(scores: ArrayLike, wanted: ArrayLike) -> Statistic:
     scores [n]; wanted [n], true or 1 where wanted. (Hanley & McNeil 1982.) Raises BadInput where a
     score is not finite.
     """
-    from scipy.stats import rankdata
-
-    a, b = _pair(scores, wanted)
+    values, b = _pair(scores, wanted)
+    a = _Ranked(values)
 
     def statistic(rows: Rows) -> float | None:
         flags = b[rows] > 0
         hits = int(flags.sum())
         if hits in (0, len(rows)):
             return None
-        above = rankdata(a[rows])[flags].sum() - hits * (hits + 1) / 2
+        above = a.ranks(rows)[flags].sum() - hits * (hits + 1) / 2
         return float(above / (hits * (len(rows) - hits)))
 
     return statistic
@@ -213,7 +206,24 @@ def _members(rows: int, clusters: Sequence[object] | NDArray[np.generic] | None)
     return np.split(order, np.flatnonzero(np.diff(codes[order])) + 1)
 
 
+class _Ranked:
+    """Values sorted once, so that ranks among drawn rows are counts and need no sorting."""
+
+    def __init__(self, values: NDArray[np.float64]) -> None:
+        distinct, codes = np.unique(values, return_inverse=True)
+        self.codes, self.distinct = codes.reshape(-1), len(distinct)
+
+    def ranks(self, rows: Rows) -> NDArray[np.float64]:
+        """Ranks from 1 of the values of `rows` among themselves, ties at their mean. [rows]"""
+        codes = self.codes[rows]
+        counts = np.bincount(codes, minlength=self.distinct)
+        mean_rank: NDArray[np.float64] = np.cumsum(counts) - (counts - 1) / 2
+        return mean_rank[codes]
+
+
 def _correlation(a: NDArray[np.float64], b: NDArray[np.float64]) -> float | None:
+    if np.ptp(a) == 0 or np.ptp(b) == 0:
+        return None
     a, b = a - a.mean(), b - b.mean()
     size = float(np.sqrt((a @ a) * (b @ b)))
     return None if size <= 0 else float(np.clip(a @ b / size, -1.0, 1.0))

@@ -5,6 +5,7 @@ Computed by bm25s (Lù 2024), Lucene's variant, k1 = 1.5, b = 0.75, no stop word
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 import numpy as np
@@ -25,6 +26,7 @@ def bm25_scores(texts: Sequence[str], queries: Sequence[str]) -> NDArray[np.floa
     """
     import bm25s
 
+    logging.getLogger("bm25s").setLevel(logging.WARNING)  # importing it sets DEBUG
     if not texts or not queries:
         raise BadInput("BM25 needs texts to rank and queries to rank them by")
     known = bm25s.tokenize(

@@ -94,6 +94,27 @@ MISTAKES: dict[str, tuple[dict[str, object], str]] = {
         {"planted": {"file": "data/withheld.parquet", "useful": ["usefull"]}},
         'did you mean "useful"',
     ),
+    "no such ranking": (
+        {"arms": ["top:3:by=bm52"]},
+        '--arm top:3:by=bm52: no ranking "bm52"; did you mean "bm25"',
+    ),
+    "no predictor": ({"arms": ["top:3:by=predictor"]}, "give it as --rankings predictor=FOLDER"),
+    "no such column to rank by": (
+        {"arms": ["top:3:by=column:difficulty"]},
+        'the split score_pool has no column "difficulty"',
+    ),
+    "ranking that is not there": (
+        {"arms": ["top:3:by=p"], "rankings": {"p": "p.parquet"}},
+        "p.parquet: no such file or folder",
+    ),
+    "no queries to be like": (
+        {"arms": ["top:3:by=bm25"], "query_split": "queries", "scores": "data/withheld.parquet"},
+        "--arm top:3:by=bm25: needs rows that say what is wanted, and",
+    ),
+    "more than a ranking has": (
+        {"arms": ["top:61:by=length"]},
+        "--arm top:61:by=length: needs 61 ranked rows",
+    ),
     "model that is not there": ({"base_model": "./nowhere"}, 'no model folder "./nowhere"'),
     "adapter that is not there": ({"scoring_adapter": "a"}, "a: no such file or folder"),
 }
@@ -126,6 +147,14 @@ def test_scores_of_another_pool(folder: Path, capsys: pytest.CaptureFixture[str]
     write_jsonl(folder / "scores.jsonl", [{"row_id": f"x{i}", "score": i} for i in range(60)])
     told = refusal(folder, capsys, {"scores": "scores.jsonl"})
     assert "these scores are not of the split score_pool" in told
+
+
+def test_a_ranking_of_another_pool(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_jsonl(folder / "other.jsonl", [{"row_id": f"x{i}", "score": i} for i in range(60)])
+    told = refusal(
+        folder, capsys, {"arms": ["top:3:by=other"], "rankings": {"other": "other.jsonl"}}
+    )
+    assert "other.jsonl: these scores are not of the split score_pool" in told
 
 
 def test_a_score_that_is_no_number(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -296,3 +297,23 @@ def test_a_replay_gives_the_same_files(
     for name in ("verdict.json", "items.parquet", "config.json", "report.html"):
         (line,) = (line for line in said.splitlines() if line.startswith(f"{name} "))
         assert line.split()[1] == "identical"
+
+
+def test_a_record_from_before_there_were_rankings_is_the_same_run(
+    study: Any, config: ExperimentConfig
+) -> None:
+    """Neither keys nor files that an experiment without other rankings did not have."""
+    assert "rankings.parquet" not in {path.name for path in study.folder.iterdir()}
+    assert list(read_json(study.folder / "verdict.json")) == ["comparisons", "arms", "planted"]
+    assert "what each arm was drawn by" not in (study.folder / "report.html").read_text()
+    file = study.folder / "whence.json"
+    before = file.read_text()
+    record = json.loads(before)
+    for name in ("rankings", "embedding_model"):
+        del record["config"][name]
+    assert not [name for name in record["inputs"] if name.startswith("ranking")]
+    try:
+        file.write_text(json.dumps(record))
+        assert experiment(config).done_before
+    finally:
+        file.write_text(before)

@@ -63,7 +63,12 @@ class Exam:
     targets: Sequence[str] | None
 
 
-def lay_out(plan: Plan, seeds: Sequence[int], ranking: pd.DataFrame) -> list[Cell]:
+def lay_out(
+    plan: Plan,
+    seeds: Sequence[int],
+    ranking: pd.DataFrame,
+    rankings: Mapping[str, pd.DataFrame],
+) -> list[Cell]:
     """Every cell of the experiment, in the order in which they run: seed by seed.
 
     So an experiment that is looked at half-way has whole replications, not whole arms.
@@ -71,7 +76,7 @@ def lay_out(plan: Plan, seeds: Sequence[int], ranking: pd.DataFrame) -> list[Cel
     cells = [Cell(BASE, None)]
     for seed in seeds:
         drawn: Mapping[str, Drawn] = draw_arms(
-            plan.arms, ranking, plan.pool, seed, match_on=plan.match_on
+            plan.arms, ranking, plan.pool, seed, match_on=plan.match_on, rankings=rankings
         )
         cells += [Cell(name, seed, arm.row_ids, arm.match) for name, arm in drawn.items()]
         if plan.planted and plan.planted.oracle:

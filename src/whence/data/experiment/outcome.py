@@ -28,11 +28,13 @@ def verdict_of(
     groups: Mapping[str, str],
     pairs: Sequence[Pair],
     planted: Mapping[str, Any] | None,
+    ranked_by: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """The content of `verdict.json`.
 
     items: `arm, seed, row_id, correct, loss`. groups: row_id → group; rows of one group (turns of
-    one chat, say) are not independent, so intervals come from resampling whole groups.
+    one chat, say) are not independent, so intervals come from resampling whole groups. ranked_by:
+    arm → ranking, told only where there is something to tell.
     """
     metrics = metrics_of(items)
     grouped = items.assign(group_id=items["row_id"].map(groups))
@@ -41,6 +43,7 @@ def verdict_of(
         "comparisons": [comparison.to_dict() for comparison in found],
         "arms": arm_means(items, list(metrics)),
         "planted": planted,
+        **({"ranked_by": dict(ranked_by)} if ranked_by else {}),
     }
 
 
@@ -53,7 +56,9 @@ class ExperimentResult:
     done_before: bool
 
     def finding(self) -> Finding:
-        """The main comparison in words, the arms' means, and the share of planted rows found."""
+        """The main comparison in words, the arms' means, what they were drawn by where several
+        rankings were used, and the share of planted rows found.
+        """
         comparisons, arms = self.verdict["comparisons"], self.verdict["arms"]
         main = comparisons[0]
         shares = (self.verdict["planted"] or {}).get("useful_share")
@@ -68,6 +73,9 @@ class ExperimentResult:
             [arm, *(f"{means[m]:.3f}" for m in metrics), _difference(against.get(arm))]
             for arm, means in arms.items()
         ]
+        if by := self.verdict.get("ranked_by"):
+            columns.append("ranked by")
+            rows = [[*row, by.get(row[0], "")] for row in rows]
         if shares is not None:
             columns.append("useful rows")
             rows = [[*row, f"{shares[row[0]]:.0%}" if row[0] in shares else ""] for row in rows]

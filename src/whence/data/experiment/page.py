@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from whence.data.draws import LENGTH_BINS
 from whence.data.experiment.cells import Cell, taken_by
 from whence.data.experiment.plan import Plan
+from whence.data.experiment.rank import drawn_by
 from whence.data.experiment.settings import ExperimentConfig
 from whence.runs.config import resolved
 from whence.runs.record import versions
@@ -33,6 +34,7 @@ def write_report(
     items: pd.DataFrame,
     curves: pd.DataFrame,
     ranking: pd.DataFrame,
+    rankings: Mapping[str, pd.DataFrame],
     cells: Sequence[Cell],
 ) -> Path:
     """Write `report.html`, the one output that sees planted kinds beside texts."""
@@ -51,14 +53,18 @@ def write_report(
         ranking=shown,
         planted=verdict["planted"],
         curves=curves,
-        controls=_controls(verdict, plan, ranking, cells),
+        controls=_controls(verdict, plan, ranking, rankings, cells),
         rerun=_rerun(config, base),
         top_k=next((arm.size for arm in plan.arms if arm.kind == "top"), None),
     )
 
 
 def _controls(
-    verdict: Mapping[str, Any], plan: Plan, ranking: pd.DataFrame, cells: Sequence[Cell]
+    verdict: Mapping[str, Any],
+    plan: Plan,
+    ranking: pd.DataFrame,
+    rankings: Mapping[str, pd.DataFrame],
+    cells: Sequence[Cell],
 ) -> dict[str, Any]:
     tokens = ranking.set_index("row_id")["length_tokens"]
     found: dict[str, Any] = {
@@ -72,6 +78,12 @@ def _controls(
             if ranking[column].notna().all()
         },
     }
+    for name, table in rankings.items():
+        if name not in found["correlations"] and name != plan.sources.default:
+            other = ranking["row_id"].map(table.set_index("row_id")["score"])
+            found["correlations"][name] = spearman(ranking["score"], other).value
+    if lines := drawn_by(plan, rankings, taken_by(cells)):
+        found["what each arm was drawn by"] = lines
     matched = [cell for cell in cells if cell.match is not None]
     if matched:
         found |= {

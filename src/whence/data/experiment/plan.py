@@ -7,7 +7,7 @@ arm takes, and from how many, does not depend on their order.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,9 +17,11 @@ from whence.data.evaluate.guesses import target_words
 from whence.data.experiment.comparisons import BASE, ORACLE
 from whence.data.experiment.planted import Planted, read_planted
 from whence.data.experiment.settings import ExperimentConfig
+from whence.data.rankings import Sources, asked_rankings, check_rankings
 from whence.errors import BadInput
 from whence.runs.manifest import Manifest, read_split
 from whence.runs.ranking import check_covers, read_ranking
+from whence.text.embedding import TFIDF
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,7 +30,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Plan:
     """pool, evaluation: rows of those splits. targets: the word each eval row asks for, if words
-    are judged. given: the ranking that is not to be made, if one is given.
+    are judged. given: the ranking that is not to be made, if one is given. asked: the rankings that
+    arms name, and where. sources: what those are made from.
     """
 
     arms: Sequence[Arm]
@@ -37,6 +40,8 @@ class Plan:
     evaluation: pd.DataFrame
     targets: Sequence[str] | None
     given: pd.DataFrame | None
+    asked: Mapping[str, str]
+    sources: Sources
     planted: Planted | None
 
 
@@ -50,8 +55,21 @@ def make_plan(config: ExperimentConfig, arms: Sequence[Arm], manifest: Manifest)
     if config.scores is not None:
         given = read_ranking(config.scores)
         check_covers(given, pool, config.scores, manifest.split(config.pool_split))
+    asked = asked_rankings(arms)
+    sources = Sources(
+        manifest=manifest,
+        split=manifest.split(config.pool_split),
+        pool=pool,
+        scores=config.scores,
+        given=config.rankings,
+        query_split=config.query_split,
+        embedding_model=config.embedding_model or TFIDF,
+        device=config.device,
+    )
+    check_rankings(asked, sources, given)
     stand_in = pool[["row_id"]].assign(score=0.0) if given is None else given
-    draw_arms(arms, stand_in, pool, config.seeds[0], match_on=match_on)
+    stand_ins = dict.fromkeys(asked, stand_in)
+    draw_arms(arms, stand_in, pool, config.seeds[0], match_on=match_on, rankings=stand_ins)
     return Plan(
         arms=arms,
         match_on=match_on,
@@ -59,6 +77,8 @@ def make_plan(config: ExperimentConfig, arms: Sequence[Arm], manifest: Manifest)
         evaluation=evaluation,
         targets=target_words(evaluation) if "words" in config.judges else None,
         given=given,
+        asked=asked,
+        sources=sources,
         planted=None if config.planted is None else read_planted(config.planted, pool),
     )
 

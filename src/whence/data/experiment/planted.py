@@ -79,27 +79,34 @@ def read_planted(settings: PlantedSettings, pool: pd.DataFrame) -> Planted:
 
 
 def planted_summary(
-    planted: Planted, taken: Mapping[str, Sequence[Sequence[str]]], ranking: pd.DataFrame
+    planted: Planted,
+    taken: Mapping[str, Sequence[Sequence[str]]],
+    ranking: pd.DataFrame,
+    rankings: Mapping[str, pd.DataFrame] | None = None,
+    name: str = "attribution",
 ) -> dict[str, Any]:
     """What each arm took, by kind, and how the ranking compares with trivial ones.
 
     taken: arm → its rows, one list per seed; shares are means over seeds. The trivial rankings put
     the longest, shortest, hardest (highest loss) and easiest rows first; `k` is the number of
     useful rows in the pool, so that a perfect ranking has precision 1, and chance is their share.
-    Losses that a given ranking does not know rank nothing.
+    Losses that a given ranking does not know rank nothing. `name` is what `ranking` is called;
+    rankings: others that arms were drawn by, told under their names.
     """
     kinds, useful = planted.kinds, planted.useful
     is_useful = ranking["row_id"].map(lambda row_id: kinds[row_id] in useful)
     k = int(is_useful.sum())
     orders = {
-        "attribution": ranking["score"],
+        name: ranking["score"],
         "longest": ranking["length_tokens"],
         "shortest": -ranking["length_tokens"],
     }
     if ranking["loss"].notna().all():
         orders |= {"highest_loss": ranking["loss"], "lowest_loss": -ranking["loss"]}
+    for other, table in (rankings or {}).items():
+        orders[other] = ranking["row_id"].map(table.set_index("row_id")["score"])
     precision = {
-        name: precision_at_k(values, is_useful, k).value for name, values in orders.items()
+        order: precision_at_k(values, is_useful, k).value for order, values in orders.items()
     }
     names = sorted(set(kinds.values()))
     composition = {}

@@ -1,11 +1,16 @@
-"""The ranking of an experiment: an adapter to take gradients at, and the scores it gives."""
+"""The rankings of an experiment: an adapter to take gradients at, the scores it gives, and what
+else arms are drawn by.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from whence.data.experiment.plan import Plan
 from whence.data.experiment.settings import ExperimentConfig
+from whence.data.rankings import ATTRIBUTION, make_rankings, trained_on
 from whence.data.score.rows import score_rows
 from whence.data.train import train_adapter
 from whence.models.alignment import align_rows
@@ -92,3 +97,48 @@ def rank_pool(
         with whole_file(file) as unfinished:
             write_parquet(pa.Table.from_pandas(scored.table, preserve_index=False), unfinished)
     return read_ranking(file)[list(KEPT)]
+
+
+def other_rankings(plan: Plan, ranking: pd.DataFrame, run: Run) -> dict[str, pd.DataFrame]:
+    """The rankings that arms name with `by`; also in `rankings.parquet` (`ranking, row_id, score,
+    rank`, and `part` where a predictor says it), from where they are read if it is there.
+    """
+    import pandas as pd
+    import pyarrow as pa
+
+    if not plan.asked:
+        return {}
+    file = run.folder / "rankings.parquet"
+    if not file.is_file():
+        made = make_rankings(plan.asked, plan.sources, ranking)
+        table = pd.concat([each.assign(ranking=name) for name, each in made.items()])
+        table.insert(0, "ranking", table.pop("ranking"))
+        with whole_file(file) as unfinished:
+            write_parquet(pa.Table.from_pandas(table, preserve_index=False), unfinished)
+    kept = dict(iter(pd.read_parquet(file).groupby("ranking", sort=False)))
+    return {
+        name: kept[name].drop(columns="ranking").dropna(axis=1, how="all").reset_index(drop=True)
+        for name in plan.asked
+    }
+
+
+def drawn_by(
+    plan: Plan, rankings: Mapping[str, pd.DataFrame], taken: Mapping[str, Sequence[Sequence[str]]]
+) -> list[dict[str, Any]]:
+    """A line for each arm with ranks: `arm`, the `ranking` it was drawn by and, where a predictor
+    made that, how many of the arm's rows the predictor was fitted on (`trained on`, else None).
+
+    taken: arm → the rows it trained on, one list per seed. No line where no arm names a ranking and
+    the scores are no predictor's.
+    """
+    if not plan.asked and plan.sources.default == ATTRIBUTION:
+        return []
+    lines = []
+    for arm in plan.arms:
+        if arm.ranked:
+            table = plan.given if arm.by is None else rankings[arm.by]
+            known = table is not None and "part" in table.columns
+            seen = len(trained_on(table) & set(taken[arm.name][0])) if known else None
+            name = arm.by or plan.sources.default
+            lines.append({"arm": arm.name, "ranking": name, "trained on": seen})
+    return lines

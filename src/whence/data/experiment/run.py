@@ -15,8 +15,15 @@ from whence.data.experiment.outcome import ExperimentResult, verdict_of
 from whence.data.experiment.page import write_report
 from whence.data.experiment.plan import check_names, make_plan
 from whence.data.experiment.planted import planted_summary
-from whence.data.experiment.rank import needs_adapter, rank_pool, scoring_adapter
+from whence.data.experiment.rank import (
+    drawn_by,
+    needs_adapter,
+    other_rankings,
+    rank_pool,
+    scoring_adapter,
+)
 from whence.data.experiment.settings import ExperimentConfig
+from whence.data.rankings import asked_rankings, ranking_inputs
 from whence.models.alignment import align_rows
 from whence.runs.config import resolved
 from whence.runs.jsonfile import read_json, write_json
@@ -25,6 +32,7 @@ from whence.runs.progress import track
 from whence.runs.ranking import scores_file
 from whence.runs.store import Run, open_run
 from whence.runs.tables import write_parquet
+from whence.text.embedding import TFIDF
 
 
 def experiment(config: ExperimentConfig) -> ExperimentResult:
@@ -38,6 +46,8 @@ def experiment(config: ExperimentConfig) -> ExperimentResult:
     oracle = bool(config.planted and config.planted.oracle)
     pairs = comparisons_of(arms, config.compare, oracle=oracle)
     manifest = load_manifest(_manifest_path(config))
+    asked = asked_rankings(arms)
+    embedding = config.embedding_model or TFIDF
     splits = [config.pool_split, config.eval_split]
     splits += [config.query_split] if config.scores is None else []
     splits += [config.scoring_split] if needs_adapter(config) else []
@@ -52,6 +62,7 @@ def experiment(config: ExperimentConfig) -> ExperimentResult:
             "scores": config.scores and scores_file(config.scores),
             "scoring_adapter": config.scoring_adapter,
             "planted": config.planted and config.planted.file,
+            **ranking_inputs(asked, config.rankings, manifest, config.query_split, embedding),
         },
         overwrite=config.overwrite,
         seeds=config.seeds,
@@ -85,7 +96,8 @@ def _conduct(
     base = config.load()
     adapter = scoring_adapter(config, manifest, base, run)
     ranking = rank_pool(config, manifest, base, adapter, plan.pool, plan.given, run)
-    cells = lay_out(plan, config.seeds, ranking)
+    rankings = other_rankings(plan, ranking, run)
+    cells = lay_out(plan, config.seeds, ranking, rankings)
     exam = Exam(
         row_ids=plan.evaluation["row_id"].tolist(),
         rows=align_rows(plan.evaluation, base.tokenizer, config.max_length),
@@ -100,9 +112,12 @@ def _conduct(
     items, curves = collect(cells, run.folder)
     planted = None
     if plan.planted is not None:
-        planted = planted_summary(plan.planted, taken_by(cells), ranking)
+        planted = planted_summary(
+            plan.planted, taken_by(cells), ranking, rankings, plan.sources.default
+        )
     groups = dict(zip(plan.evaluation["row_id"], plan.evaluation["group_id"], strict=True))
-    verdict = verdict_of(items, groups, pairs, planted)
+    drawn = {line["arm"]: line["ranking"] for line in drawn_by(plan, rankings, taken_by(cells))}
+    verdict = verdict_of(items, groups, pairs, planted, drawn)
     write_parquet(pa.Table.from_pandas(items, preserve_index=False), run.folder / "items.parquet")
     write_json(run.folder / "config.json", resolved(config))
     write_report(
@@ -114,6 +129,7 @@ def _conduct(
         items=items,
         curves=curves,
         ranking=ranking,
+        rankings=rankings,
         cells=cells,
     )
     # Last, so that a folder with a verdict has everything that the verdict rests on.

@@ -51,7 +51,19 @@ class ExperimentConfig(ModelSettings, OutputConfig):
         default=("top:500", "matched_random:of=top"),
         min_length=1,
         description="What to train on: `top:K`, `bottom:K`, `window:A-B`, `random:K[:after=R]`, "
-        "`matched_random[:of=ARM]`, `full`, each with a name if wanted (`mine=top:300`).",
+        "`matched_random[:of=ARM]`, `full`, each with a name if wanted (`mine=top:300`); "
+        "what has ranks may end in `:by=RANKING`.",
+    )
+    rankings: dict[str, Path] = Field(
+        default={},
+        description="Rankings that arms may name with `by=`, as in predictor=runs/predicted: each "
+        "a folder with scores.parquet, or a table with row_id and score. Without being given there "
+        "are attribution, length, loss, bm25, embedding, and column:NAME of the pool.",
+    )
+    embedding_model: str | None = Field(
+        default=None,
+        description="Model of the embedding ranking: a sentence-transformers model or any Hugging "
+        "Face encoder (hub id or folder), tiny, or tfidf, the default.",
     )
     compare: tuple[str, ...] = Field(
         default=(),
