@@ -16,6 +16,7 @@ from sae_lens.saes.sae import SAEMetadata
 from whence.models.anatomy import find_anatomy
 from whence.models.load import load_model
 from whence.sae.extract import one_pass
+from whence.sae.extract import reduce as reduce_module
 from whence.sae.extract.one_pass import Counting, reduce_rows
 from whence.sae.extract.reduce import Entries, RowReduction
 from whence.sae.load import check_fits, load_saes
@@ -38,7 +39,8 @@ def random_rows(seed: int = 0) -> list[TokenRow]:
 def every_token(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[torch.Tensor]]:
     """Runs the engine and gives what it saw: activations [tokens, d_sae] of each row.
 
-    Chunks hold 11 tokens, so rows begin and end within them and some span several.
+    Chunks hold 11 tokens, so rows begin and end within them and some span several; and a chunk's
+    active entries come in several runs.
     """
     seen: dict[int, list[torch.Tensor]] = {}
 
@@ -63,6 +65,7 @@ def every_token(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[torch.Ten
         model: Path, folder: Path, rows: list[TokenRow], batch_tokens: int
     ) -> list[torch.Tensor]:
         (loaded,) = load_saes(SaeSettings(sae_path=(str(folder),)), "cpu")
+        monkeypatch.setattr(reduce_module, "ENTRIES_AT_ONCE", 60)
         monkeypatch.setattr(one_pass, "CHUNK_BYTES", 11 * one_pass.BYTES_AN_ENTRY * loaded.d_sae)
         anatomy = find_anatomy(load_model(str(model), device="cpu").model)
         check_fits(loaded, anatomy)

@@ -18,7 +18,6 @@ from whence.anchors.markdown import markdown
 from whence.anchors.page import trace_sections
 from whence.anchors.predictions import SCORE, of_seed, probe_of, read_predictions, score_columns
 from whence.anchors.probes.registry import BASELINES
-from whence.anchors.rerun import rerun_facts
 from whence.errors import BadInput
 from whence.models.load import model_source
 from whence.report.anchors_deferral import deferral_section
@@ -36,6 +35,7 @@ from whence.report.page import Section, render_page
 from whence.report.provenance_sections import rerun_section
 from whence.runs.atomic import write_text
 from whence.runs.jsonfile import read_json
+from whence.runs.rerun import rerun_facts
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 Text = Literal["aligned", "joined"]
 
-__all__ = ["JOINT", "Text", "TokenRow", "rows_of_file", "token_rows"]
-
 
 @dataclass(frozen=True)
 class TokenRow:

@@ -166,8 +166,10 @@ def _drawn(
     found = {name: np.full(draws, np.nan) for name in statistics}
     if len(members) < MIN_CLUSTERS:
         return found
+    alone = all(len(each) == 1 for each in members)
     for at in range(draws):
-        rows = np.concatenate([members[i] for i in rng.integers(0, len(members), len(members))])
+        drawn = rng.integers(0, len(members), len(members))
+        rows = drawn if alone else np.concatenate([members[i] for i in drawn])
         for name, statistic in statistics.items():
             value = statistic(rows)
             if value is not None:

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 JOINT = "\n\n"
+"""Between prompt and completion where they are one text, as the earlier system had them."""
 
 
 def joined_texts(rows: pd.DataFrame) -> list[str]:

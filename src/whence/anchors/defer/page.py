@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from whence.anchors.defer.words import cautions, headline
-from whence.anchors.rerun import rerun_facts
 from whence.report.anchors_deferral import deferral_section
 from whence.report.page import render_page
 from whence.report.provenance_sections import rerun_section
+from whence.runs.rerun import rerun_facts
 
 
 def write_page(path: Path, told: Mapping[str, Any], folder: Path) -> None:

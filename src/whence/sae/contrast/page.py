@@ -13,8 +13,8 @@ import whence.report.sae_contrast_sections as sections
 from whence.report.page import render_page
 from whence.report.provenance_sections import rerun_section
 from whence.runs.jsonfile import plain
+from whence.runs.rerun import rerun_facts
 from whence.sae.contrast.enrichment import ALPHA
-from whence.sae.rerun import rerun_facts
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -21,6 +21,7 @@ from whence.runs.finding import Finding
 from whence.runs.jsonfile import read_json, write_json
 from whence.runs.manifest import REQUIRED_COLUMNS, load_manifest, read_split_table
 from whence.runs.progress import Progress
+from whence.runs.record import read_record
 from whence.runs.store import Run, open_run
 from whence.sae.extract.summary import doubts, layer_facts, model_facts, percent
 from whence.sae.rows import Text, TokenRow, rows_of_file, token_rows
@@ -189,7 +190,7 @@ def _extract(config: ExtractConfig, run: Run) -> None:
     anatomy = find_anatomy(loaded.model)
     for sae in saes:
         check_fits(sae, anatomy)
-    model = model_facts(loaded)
+    model = model_facts(loaded) | _fingerprints(run)
     _continue_with(model, run.scratch / "model.json")
     folder = run.scratch / "shards"
     folder.mkdir(exist_ok=True)
@@ -212,6 +213,16 @@ def _extract(config: ExtractConfig, run: Run) -> None:
                 write_shard(shard.file(folder, sae.sae_id), reduced[sae.sae_id], sae.d_in)
     files = {sae.sae_id: [shard.file(folder, sae.sae_id) for shard in shards] for sae in saes}
     write_outputs(config, table, rows, saes, files, model, run.folder)
+
+
+def _fingerprints(run: Run) -> dict[str, str | None]:
+    """What the model and its adapter are, wherever their folders lie; None for hub ids."""
+    record = read_record(run.folder)
+    inputs = {} if record is None else record.inputs
+    return {
+        f"{name}fingerprint": (inputs.get(key) or {}).get("sha256")
+        for name, key in (("", "model"), ("adapter_", "adapter"))
+    }
 
 
 def write_outputs(
@@ -255,13 +266,18 @@ def write_outputs(
             "truncated_rows": sum(row.truncated for row in rows),
             "model": model,
             "dataset": {
-                "manifest": config.manifest,
+                "manifest": _absolute(config.manifest),
                 "split": None if config.manifest is None else config.split,
-                "path": config.dataset_path,
+                "path": _absolute(config.dataset_path),
             },
             "layers": layers,
         },
     )
+
+
+def _absolute(path: Path | None) -> str | None:
+    """A path as a replay from another folder would also write it."""
+    return None if path is None else str(path.absolute())
 
 
 def _table(config: ExtractConfig) -> pa.Table:

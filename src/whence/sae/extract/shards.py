@@ -1,15 +1,17 @@
 """What a run has so far: rows by the 256, one safetensors file a shard and SAE, whole or absent.
 
-rows            int32   [rows, 1]    counted tokens
-active          int64   [rows]       active entries
-stats           float32 [rows, 10]
-row_ends        int64   [rows]       where each row's entries end in the two below
-feature_ids     int32   [entries]
-means           float32 [entries]
-fit_rows        int32   [looked at]  which rows of the shard
-fit_counts      int64   [looked at, 2]   tokens, active entries
-fit_sums        float64 [looked at, 2]   error, spread
-fit_means       float64 [looked at, d_in]
+    tokens          int32   [rows]           counted tokens
+    active          int64   [rows]           active entries
+    stats           float32 [rows, 10]
+    row_ends        int64   [rows]           where each row's entries end in the two below
+    feature_ids     int32   [entries]
+    means           float32 [entries]
+    fit_rows        int32   [looked at]      which rows of the shard
+    fit_counts      int64   [looked at, 2]   tokens, active entries
+    fit_sums        float64 [looked at, 2]   error, spread
+    fit_means       float64 [looked at, d_in]
+
+Entries are the features present, row after row.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ def model_facts(loaded: Loaded) -> dict[str, Any]:
         "source": loaded.source,
         "revision": loaded.revision,
         "dtype": str(loaded.dtype).removeprefix("torch."),
-        "adapter": None if loaded.adapter is None else str(loaded.adapter),
+        "adapter": None if loaded.adapter is None else str(loaded.adapter.absolute()),
     }
 
 

@@ -33,8 +33,9 @@ from whence.sae.localize.wanted import (
     contrasted_features,
     named_features,
 )
-from whence.sae.rows import JOINT, TokenRow, token_rows
+from whence.sae.rows import TokenRow, token_rows
 from whence.sae.store import Extraction, Layer
+from whence.text.joined import JOINT
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

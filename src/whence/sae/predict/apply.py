@@ -16,7 +16,13 @@ from whence.errors import BadInput
 from whence.runs.jsonfile import write_json
 from whence.sae.predict.features import Features, read_features
 from whence.sae.predict.judged import judge
-from whence.sae.predict.material import first_rows, row_lengths, target_values, top_of
+from whence.sae.predict.material import (
+    first_rows,
+    row_digests,
+    row_lengths,
+    target_values,
+    top_of,
+)
 from whence.sae.predict.outputs import distribution, write_rows
 from whence.sae.predict.saved import Predictor, load_predictor, predictor_folder
 from whence.sae.predict.settings import PredictConfig
@@ -26,7 +32,12 @@ from whence.sae.store import Extraction
 from whence.stats import spearman
 
 MUST_AGREE = ("text", "activation_threshold", "count_bos")
-MODEL_MUST_AGREE = ("source", "revision", "adapter")
+MODEL_MUST_AGREE = ("fingerprint", "source", "revision", "adapter_fingerprint", "adapter")
+SAME_WHEREVER_IT_LIES = {
+    "model.fingerprint": ("model.source", "model.revision"),
+    "model.adapter_fingerprint": ("model.adapter",),
+}
+"""A hash of files → what need not agree where that does: a folder may have been moved."""
 SAE_MUST_AGREE = ("fingerprint", "hook_name")
 
 
@@ -50,8 +61,14 @@ def extraction_identity(extraction: Extraction) -> dict[str, Any]:
 def check_agrees(predictor: Predictor, extraction: Extraction, layers: Sequence[Features]) -> None:
     """Raise BadInput, naming key and both values, where the features are not the predictor's."""
     fitted, here = predictor.about["extraction"], extraction_identity(extraction)
+    moved = [
+        name
+        for key, names in SAME_WHEREVER_IT_LIES.items()
+        if here[key] is not None and here[key] == fitted.get(key)
+        for name in names
+    ]
     for key, value in here.items():
-        if fitted.get(key) != value:
+        if fitted.get(key) != value and key not in moved:
             raise BadInput(
                 f"{extraction.folder}: {key} is {_said(value)}, and the predictor was fitted on "
                 f"features with {_said(fitted.get(key))}; extract this pool in the same way"
@@ -91,13 +108,13 @@ def apply_predictor(config: PredictConfig, extraction: Extraction, folder: Path)
         judged = {"metrics": judge(predicted, target, groups, top_of(config.top_k, len(rows)))}
     lengths = row_lengths(rows, layers)
     write_rows(folder, rows, predicted, ["new"] * len(rows), lengths, known)
-    trained_on = set(predictor.about["trained_on"])
+    seen = set(predictor.about["trained_on"])
     write_json(
         folder / "summary.json",
         {
-            "applied_from": {"folder": config.apply, "fitted_on_rows": len(trained_on)},
+            "applied_from": {"folder": config.apply, "fitted_on_rows": len(seen)},
             "rows": len(rows),
-            "rows_also_trained_on": int(rows["row_id"].isin(trained_on).sum()),
+            "rows_also_trained_on": sum(each in seen for each in row_digests(rows)),
             "target_type": predictor.about["target"]["type"],
             "predictions": distribution(predicted),
             **_distance(predictor, layers, predicted),

@@ -121,7 +121,7 @@ def _fit(config: PredictConfig, extraction: Extraction, run: Run) -> None:
     from whence.sae.predict.design import make_design
     from whence.sae.predict.fitting import as_predictor, fit, out_of_fold
     from whence.sae.predict.judged import judge, overlap
-    from whence.sae.predict.material import load_material
+    from whence.sae.predict.material import load_material, row_digests
     from whence.sae.predict.outputs import distribution, strongest, write_out_of_fold, write_rows
     from whence.sae.predict.saved import save_predictor
 
@@ -144,7 +144,7 @@ def _fit(config: PredictConfig, extraction: Extraction, run: Run) -> None:
         "max_tokens": extraction.summary.get("max_tokens"),
         "predictions_in_training": distribution(predicted[train]),
         "settings": _settings(config, ridge.l2),
-        "trained_on": rows["row_id"].iloc[train].tolist(),
+        "trained_on": row_digests(rows.iloc[train]),
     }
     save_predictor(replace(predictor, about=about), run.folder / FOLDER)
     parts = np.where(material.test, "test", "train").tolist()

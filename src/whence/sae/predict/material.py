@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -113,6 +114,16 @@ def row_lengths(rows: pd.DataFrame, layers: Sequence[Features]) -> NDArray[np.in
         if name in rows.columns and rows[name].notna().all():
             return np.asarray(rows[name].to_numpy(), dtype=np.int64)
     return layers[0].seq_lens.astype(np.int64)
+
+
+def row_digests(rows: pd.DataFrame) -> list[str]:
+    """What tells rows apart across pools, whose ids may be the same: a hash of each text, or the
+    row's id where the extraction has not kept texts.
+    """
+    texts = row_texts(rows)
+    if texts is None:
+        return [str(row_id) for row_id in rows["row_id"]]
+    return [sha256(text.encode()).hexdigest()[:16] for text in texts]
 
 
 def row_texts(rows: pd.DataFrame) -> list[str] | None:

@@ -16,7 +16,7 @@ import whence.report.sae_validate_sections as sections
 from whence.report.page import render_page
 from whence.report.provenance_sections import rerun_section
 from whence.runs.jsonfile import plain
-from whence.sae.rerun import rerun_facts
+from whence.runs.rerun import rerun_facts
 from whence.sae.validate.fields import Known
 
 TITLE = "Predicted usefulness beside the metadata"
