@@ -20,7 +20,7 @@ from sklearn.preprocessing import StandardScaler
 
 from whence.data.select import SelectConfig, select
 from whence.errors import BadInput
-from whence.runs.jsonfile import read_json, read_jsonl, write_json, write_jsonl, write_jsonl
+from whence.runs.jsonfile import read_json, read_jsonl, write_json
 from whence.runs.manifest import Split, write_manifest, write_split
 from whence.runs.ranking import read_ranking
 from whence.sae.predict import PredictConfig, PredictResult, judged, predict
@@ -169,13 +169,14 @@ def test_other_features_are_refused_by_name(
 
 
 def test_a_model_that_was_moved_is_the_same_model(tmp_path: Path) -> None:
-    pools = [make_pool(tmp_path / name, sizes={"a": 20}, seed=at) for at, name in enumerate("xy")]
+    pools = [
+        make_pool(tmp_path / name, {"a": 20}, texts=[(f"{name} {i}", "yes") for i in range(150)])
+        for name in "xy"
+    ]
     for pool, source in zip(pools, ("/here", "/there"), strict=True):
         summary = read_json(pool.features / "summary.json")
         summary["model"] = {"source": source, "revision": source, "fingerprint": "f1"}
         write_json(pool.features / "summary.json", summary)
-    listing = pools[1].features / "examples.jsonl"
-    write_jsonl(listing, [{**row, "prompt": f"new {row['prompt']}"} for row in read_jsonl(listing)])
     fitted = predict(pools[0].config(tmp_path / "p"))
     found = apply(fitted, pools[1], tmp_path / "q")
     assert found.summary["rows_also_trained_on"] == 0  # the same ids, other texts
