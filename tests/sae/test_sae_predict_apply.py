@@ -20,7 +20,7 @@ from sklearn.preprocessing import StandardScaler
 
 from whence.data.select import SelectConfig, select
 from whence.errors import BadInput
-from whence.runs.jsonfile import read_json, read_jsonl, write_json
+from whence.runs.jsonfile import read_json, read_jsonl, write_json, write_jsonl
 from whence.runs.manifest import Split, write_manifest, write_split
 from whence.runs.ranking import read_ranking
 from whence.sae.predict import PredictConfig, PredictResult, judged, predict
@@ -170,7 +170,9 @@ def test_other_features_are_refused_by_name(
 
 def test_a_model_that_was_moved_is_the_same_model(tmp_path: Path) -> None:
     pools = [
-        make_pool(tmp_path / name, {"a": 20}, texts=[(f"{name} {i}", "yes") for i in range(150)])
+        make_pool(
+            tmp_path / name, sizes={"a": 20}, texts=[(f"{name} {i}", "yes") for i in range(150)]
+        )
         for name in "xy"
     ]
     for pool, source in zip(pools, ("/here", "/there"), strict=True):
