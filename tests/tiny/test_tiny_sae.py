@@ -138,6 +138,27 @@ def test_published_features_find_their_concepts_on_fresh_text(folder: Path, fres
         assert sorted(better)[len(better) // 2] > 0.15
 
 
+def test_the_page_says_what_was_measured() -> None:
+    """docs/tiny-world.md, row by row."""
+    page = (Path(__file__).parents[2] / "docs" / "tiny-world.md").read_text()
+    first, second = (opened_report(folder) for folder in FOLDERS)
+    for key, digits in (("explained_variance", 3), ("l0", 1), ("dead_features", 0)):
+        assert f"| {first[key]:.{digits}f} | {second[key]:.{digits}f} |" in page
+    for one, other in zip(first["groups"], second["groups"], strict=True):
+        cells = [one["group"], str(one["concepts"])]
+        cells += [f"{each['f1_median']:.2f} ({each['f1_lowest']:.2f})" for each in (one, other)]
+        cells += [
+            f"{one[f'f1_{name}_median']:.2f}, {other[f'f1_{name}_median']:.2f}"
+            for name in ("random", "axes", "probe")
+        ]
+        assert f"| {' | '.join(cells)} |" in page
+
+
+def opened_report(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = read_json(folder / "recovery.json")
+    return found
+
+
 def tiny_config(folder: Path, **changes: Any) -> SaeConfig:
     settings: dict[str, Any] = {
         "layers": (1, 3), "features": 32, "k": 4, "documents": 40, "games": 20,
@@ -170,6 +191,10 @@ def test_the_recipe_gives_the_same_bytes_again(trained: Path, tmp_path: Path) ->
         for name in ("cfg.json", "recovery.json", "sae_weights.safetensors")
     ]
     assert content(tmp_path / "again") == first
+    # in another process too: nothing hangs on the order of a set
+    for folder in (*FOLDERS, trained / "resid_post_layer_1"):
+        settings = list(read_json(folder / "cfg.json"))
+        assert settings == sorted(settings)
 
 
 def test_another_seed_gives_other_weights(trained: Path, tmp_path: Path) -> None:

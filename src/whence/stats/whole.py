@@ -33,7 +33,7 @@ Statistic = Callable[[Rows], float | None]
 """Of rows drawn with replacement; None where they have none (a constant, one class alone)."""
 
 DRAWS = 2_000
-MOST_UNDEFINED = 0.01
+MOST_UNDEFINED = 0.05
 """Share of draws that may have no value; above it there is no interval."""
 
 

@@ -14,6 +14,9 @@ from whence.runs.progress import Progress
 if TYPE_CHECKING:
     from torch import Tensor
 
+MEASURED = 20
+"""Batches that the scale of the activations is estimated on, before the first step."""
+
 
 def train(
     batches: Iterator[Tensor],
@@ -60,10 +63,10 @@ def train(
             lr_decay_steps=steps // 4,
             dead_feature_window=max(1, steps // 10),
             feature_sampling_window=max(1, steps // 4),
-            n_batches_for_norm_estimate=20,
+            n_batches_for_norm_estimate=MEASURED,
             device="cpu",
         )
-        with Progress("training", steps, "steps") as progress, _no_bar_of_saelens():
+        with Progress("training", MEASURED + steps, "batches") as progress, _no_bar_of_saelens():
             return SAETrainer(config, sae, _counted(batches, progress)).fit()
 
 
@@ -79,7 +82,8 @@ def store(sae: Any, folder: Path) -> Any:
     weights, config = sae.save_inference_model(folder)
     tensors = {name: value.to(torch.float16) for name, value in load_file(weights).items()}
     save_file(tensors, weights)
-    write_json(config, read_json(config))
+    # SAELens writes its settings in an order that changes from process to process
+    write_json(config, dict(sorted(read_json(config).items())))
     return SAE.load_from_disk(folder)
 
 
@@ -98,8 +102,8 @@ def one_thread() -> Iterator[None]:
 
 def _counted(batches: Iterator[Tensor], progress: Progress) -> Iterator[Tensor]:
     for batch in batches:
-        yield batch
         progress.advance()
+        yield batch
 
 
 @contextmanager
