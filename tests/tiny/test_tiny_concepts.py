@@ -164,7 +164,7 @@ def squeezed(tokens: list[str]) -> str:
 
 
 def test_positions_count_every_token_but_bos(tokenizer: Any) -> None:
-    passages = make_passages(WORLD, tokenizer, documents_=40, games=20, seed=5)
+    passages = make_passages(WORLD, tokenizer, n_documents=40, n_games=20, seed=5)
     assert [p.text for p in passages[:40]] == list(islice(documents(WORLD, 5), 40))
     tokens = [token for passage in passages for token in passage.ids[1:]]
     for concept, positions in label(passages, WORLD).items():
@@ -177,7 +177,7 @@ def test_positions_count_every_token_but_bos(tokenizer: Any) -> None:
 def test_halves_share_no_passage_and_keep_labels_in_place(tokenizer: Any) -> None:
     from whence.tiny.sae.report import FEWEST, two_halves
 
-    passages = make_passages(WORLD, tokenizer, documents_=120, games=60, seed=6)
+    passages = make_passages(WORLD, tokenizer, n_documents=120, n_games=60, seed=6)
     tokens = [token for passage in passages for token in passage.ids[1:]]
     halves = two_halves(passages, np.array(tokens, dtype=np.float32)[:, None], WORLD)
     for at, half in enumerate(halves):

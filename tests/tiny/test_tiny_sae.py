@@ -35,7 +35,7 @@ def fresh(anatomy_and_tokenizer: tuple[Any, Any]) -> tuple[list[Passage], dict[s
     from whence.tiny.sae.activations import residual_stream
 
     anatomy, tokenizer = anatomy_and_tokenizer
-    passages = make_passages(make_world(0), tokenizer, documents_=400, games=260, seed=FRESH)
+    passages = make_passages(make_world(0), tokenizer, n_documents=400, n_games=260, seed=FRESH)
     layers = {folder.name: int(folder.name.rsplit("_", 1)[1]) for folder in FOLDERS}
     values = residual_stream(anatomy, passages, list(layers.values()))
     return passages, {name: values[layer] for name, layer in layers.items()}

@@ -38,12 +38,12 @@ class Passage:
 
 
 def make_passages(
-    world: World, tokenizer: PreTrainedTokenizerBase, *, documents_: int, games: int, seed: int
+    world: World, tokenizer: PreTrainedTokenizerBase, *, n_documents: int, n_games: int, seed: int
 ) -> list[Passage]:
-    """`documents_` documents, then `games` games (a fifth of each kind `useful` and `wrong`)."""
-    texts = list(islice(documents(world, seed), documents_))
-    fifth = games // 5
-    mix = Mix(useful=fifth, other=games - 2 * fifth, wrong=fifth)
+    """`n_documents` documents, then `n_games` games (a fifth of each kind `useful` and `wrong`)."""
+    texts = list(islice(documents(world, seed), n_documents))
+    fifth = n_games // 5
+    mix = Mix(useful=fifth, other=n_games - 2 * fifth, wrong=fifth)
     pool, _ = make_games(world, mix=mix, query=0, evaluation=0, seed=seed)
     return [*documents_as_passages(texts, tokenizer), *games_as_passages(pool, tokenizer)]
 

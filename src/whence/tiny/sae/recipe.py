@@ -170,13 +170,17 @@ def _texts(
     world = make_world(config.world_seed)
     return (
         make_passages(
-            world, tokenizer, documents_=config.documents, games=config.games, seed=config.seed + 1
+            world,
+            tokenizer,
+            n_documents=config.documents,
+            n_games=config.games,
+            seed=config.seed + 1,
         ),
         make_passages(
             world,
             tokenizer,
-            documents_=config.heldout_documents,
-            games=config.heldout_games,
+            n_documents=config.heldout_documents,
+            n_games=config.heldout_games,
             seed=config.seed + 2,
         ),
     )
