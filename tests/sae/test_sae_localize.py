@@ -173,7 +173,8 @@ def test_bad_input_is_one_line(
         (["--features", "other:3"], 'no SAE "other"'),
         ([], "neither is given"),
         (["--contrast", str(tmp_path)], "no features.parquet"),
-        (["--features", "1", "--sae-path", str(tmp_path)], "is not among topk"),
+        (["--features", "1", "--sae-path", "tiny"], "resid_post_layer_4 is not among topk"),
+        (["--features", "1", "--sae-path", str(tmp_path)], "no cfg.json in this folder"),
         (["--features", "1", "--model-name", "tiny"], "reads 48 numbers a token"),
     ):
         assert main([*base, *more]) == 2, more
@@ -196,7 +197,7 @@ def test_another_sae_is_refused(extraction: Path, tmp_path: Path) -> None:
             LocalizeConfig(
                 sae_dir=extraction,
                 features=("1",),
-                sae_path=(tmp_path / "topk",),
+                sae_path=(str(tmp_path / "topk"),),
                 output_dir=tmp_path / "l",
             )
         )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field
 
 from whence.anchors.features.identity import (
-    continue_with,
+    continue_reading_with,
     features_fingerprint,
     front_of,
     model_identity,
@@ -147,7 +147,7 @@ def _extract(config: ExtractConfig, source: Source, run: Run) -> None:
     )
     front = front_of(loaded, config.prepend_bos)
     model = model_identity(loaded)
-    continue_with(model, run.scratch / "model.json")
+    continue_reading_with(model, run.scratch / "model.json")
     key = features_fingerprint(model, front, config.storage_dtype)
     reuse = open_reuse(config.reuse, key, plan.wanted)
     done = len(plan.placed) - len(todo)

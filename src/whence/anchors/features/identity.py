@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from whence.anchors.spans.tokens import PrependBos, front_ids
-from whence.errors import BadInput
+from whence.models.resumed import continue_with
 from whence.runs.fingerprint import fingerprint, hash_path
-from whence.runs.jsonfile import read_json, write_json
 
 if TYPE_CHECKING:
     from whence.models.load import Loaded
@@ -52,21 +51,7 @@ def front_of(loaded: Loaded, bos: PrependBos) -> list[int]:
     return front_ids(loaded.tokenizer, bos)
 
 
-def continue_with(model: Mapping[str, Any], attempt: Path) -> None:
-    """Keep what decides of `model` in the file `attempt`, which lies in a run's scratch folder.
-
-    Equal settings do not make equal models: dtype auto is another one on another device, and a
-    branch of the hub moves on. Raises BadInput where an earlier attempt of the run had another.
-    """
+def continue_reading_with(model: Mapping[str, Any], attempt: Path) -> None:
+    """Raise BadInput where an earlier attempt of a run read its traces with another model."""
     own = {key: model[key] for key in ("content", "adapter", "compute_dtype")}
-    if not attempt.exists():
-        write_json(attempt, own)
-        return
-    earlier = read_json(attempt)
-    differs = [f"{key} {earlier[key]} → {own[key]}" for key in own if earlier[key] != own[key]]
-    if differs:
-        raise BadInput(
-            f"{attempt.parent.parent}: an earlier attempt read its traces with another model "
-            f"({'; '.join(differs)}); go on with that one (on the same --device, where --dtype is "
-            "auto), or remove this folder"
-        )
+    continue_with(own, attempt, "traces")

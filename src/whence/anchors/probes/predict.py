@@ -122,7 +122,7 @@ def _predict(config: PredictConfig, run: Run) -> None:
     import pandas as pd
     import pyarrow as pa
 
-    from whence.anchors.features.identity import continue_with
+    from whence.anchors.features.identity import continue_reading_with
     from whence.anchors.probes.reader import reader_for
     from whence.anchors.probes.saved import load_probe
     from whence.anchors.sentences import ids_for_disk
@@ -134,7 +134,7 @@ def _predict(config: PredictConfig, run: Run) -> None:
     traces = read_traces(config.input)
     reader = reader_for(config, saved)
     if reader.model is not None:
-        continue_with(reader.model, run.scratch / "model.json")
+        continue_reading_with(reader.model, run.scratch / "model.json")
     column = f"score_{saved.probe.name}"
     shards = [traces[i : i + TRACES_AT_ONCE] for i in range(0, len(traces), TRACES_AT_ONCE)]
     tables = [

@@ -209,7 +209,7 @@ def _measured(
 
 
 def _anatomy(config: ReceiversConfig, plan: Plan, run: Run) -> Any:
-    from whence.anchors.features.identity import continue_with, model_identity
+    from whence.anchors.features.identity import continue_reading_with, model_identity
     from whence.anchors.features.open_model import open_model
 
     loaded, anatomy = open_model(
@@ -222,7 +222,7 @@ def _anatomy(config: ReceiversConfig, plan: Plan, run: Run) -> Any:
         device=config.device,
         trust_remote_code=config.trust_remote_code,
     )
-    continue_with(model_identity(loaded), run.scratch / "model.json")
+    continue_reading_with(model_identity(loaded), run.scratch / "model.json")
     return anatomy
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pydantic import Field, model_validator
 
-from whence.errors import BadInput
+from whence.models.resumed import continue_with
 from whence.models.settings import Holding, ModelSettings
 from whence.runs.config import OutputConfig
 from whence.runs.finding import Finding
@@ -191,7 +191,8 @@ def _extract(config: ExtractConfig, run: Run) -> None:
     for sae in saes:
         check_fits(sae, anatomy)
     model = model_facts(loaded) | _fingerprints(run)
-    _continue_with(model, run.scratch / "model.json")
+    deciding = {key: model[key] for key in ("revision", "dtype")}
+    continue_with(deciding, run.scratch / "model.json", "rows")
     folder = run.scratch / "shards"
     folder.mkdir(exist_ok=True)
     shards = make_shards(len(rows))
@@ -287,23 +288,3 @@ def _table(config: ExtractConfig) -> pa.Table:
         assert config.dataset_path is not None
         table = rows_of_file(config.dataset_path)
     return table if config.max_examples is None else table.slice(0, config.max_examples)
-
-
-def _continue_with(model: Mapping[str, Any], attempt: Path) -> None:
-    """Keep which model the shards are of, in the file `attempt` of the run's scratch folder.
-
-    Equal settings do not make equal models: dtype auto is another one on another device, and a
-    branch of the hub moves on. Raises BadInput where an earlier attempt of the run had another.
-    """
-    own = {key: model[key] for key in ("revision", "dtype")}
-    if not attempt.exists():
-        write_json(attempt, own)
-        return
-    earlier = read_json(attempt)
-    differs = [f"{key} {earlier[key]} → {own[key]}" for key in own if earlier[key] != own[key]]
-    if differs:
-        raise BadInput(
-            f"{attempt.parent.parent}: an earlier attempt read its rows with another model "
-            f"({'; '.join(differs)}); go on with that one (on the same --device, where --dtype is "
-            "auto), or remove this folder"
-        )

@@ -16,6 +16,7 @@ from whence.runs.finding import Finding
 from whence.runs.jsonfile import read_json
 from whence.runs.store import open_run
 from whence.sae.localize.wanted import Direction, contrast_file
+from whence.sae.settings import Folders
 
 FILE, PAGE = "localize.json", "report.html"
 
@@ -41,7 +42,7 @@ class LocalizeConfig(Holding, OutputConfig):
         description="Model: a Hugging Face folder, a hub id, or tiny. Default: the one that was "
         "extracted from.",
     )
-    sae_path: tuple[Path, ...] = Field(
+    sae_path: Folders = Field(
         default=(), description="Folders of the SAEs, where they are not where they were."
     )
     top_examples: int = Field(default=10, ge=1, description="Rows to show of each feature.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,26 +62,32 @@ def opened(
     )
 
 
+def moved_folders(paths: Sequence[str], sae_ids: Collection[str]) -> dict[str, Path]:
+    """sae_id → the folder that it is in now. Raises BadInput where none is one of these SAEs."""
+    if not paths:
+        return {}
+    folders = {folder.name: folder for folder in SaeSettings(sae_path=tuple(paths)).sae_folders()}
+    known = {name: folder for name, folder in folders.items() if name in sae_ids}
+    if not known:
+        raise BadInput(f"--sae-path: {', '.join(folders)} is not among {', '.join(sae_ids)}")
+    return known
+
+
 def load_extracted_saes(
     facts: Mapping[str, Mapping[str, Any]],
-    paths: Sequence[Path],
+    moved: Mapping[str, Path],
     device: torch.device,
 ) -> list[LoadedSae]:
     """The SAEs of an extraction, {sae_id: its entry in summary.json}, float32.
 
-    paths: folders to look in first, by their names. Raises BadInput where one is not what was
-    extracted with.
+    moved: where some are now. Raises BadInput where one is not what was extracted with.
     """
     from whence.sae.load import load_saes
 
-    moved = {path.expanduser().resolve().name: str(path) for path in paths}
-    unknown = [name for name in moved if name not in facts]
-    if unknown:
-        raise BadInput(f"--sae-path: {unknown[0]} is not among {', '.join(facts)}")
     found = []
     for sae_id, entry in facts.items():
         if sae_id in moved:
-            settings = SaeSettings(sae_path=(moved[sae_id],))
+            settings = SaeSettings(sae_path=(str(moved[sae_id]),))
         elif entry.get("release"):
             settings = SaeSettings(sae_release=entry["release"], sae_id=(sae_id,))
         else:

@@ -23,7 +23,7 @@ from whence.runs.jsonfile import write_json
 from whence.runs.progress import Progress
 from whence.runs.tables import write_parquet
 from whence.sae.localize.chosen_rows import ChosenRows, choose_rows
-from whence.sae.localize.opened import Opened, load_extracted_saes
+from whence.sae.localize.opened import Opened, load_extracted_saes, moved_folders
 from whence.sae.localize.places import Place, aligned_places, joined_places
 from whence.sae.localize.spans import role_shares, spans_of, strongest_pieces
 from whence.sae.localize.strengths import strengths
@@ -125,7 +125,9 @@ def _read(
     anatomy = find_anatomy(loaded.model)
     used = dict.fromkeys(each.sae_id for each in wanted)
     saes = load_extracted_saes(
-        {sae_id: layers[sae_id].facts for sae_id in used}, config.sae_path, loaded.device
+        {sae_id: layers[sae_id].facts for sae_id in used},
+        moved_folders(config.sae_path, extraction.files),
+        loaded.device,
     )
     columns = {
         sae_id: [each.feature for each in wanted if each.sae_id == sae_id] for sae_id in used
