@@ -16,7 +16,7 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 # The zoo of small random models is a plain module beside the tests of models: `import zoo`.
 sys.path.append(str(Path(__file__).parent / "models"))
-# Likewise the extraction folders with planted features: `import planted`.
+# Likewise the extraction folders with planted features: `import extraction_folders`.
 sys.path.append(str(Path(__file__).parent / "sae"))
 
 SHARED_DATA = Path(__file__).parents[1] / ".." / "shared" / "data"

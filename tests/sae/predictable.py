@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from extraction_folders import activations, write_extraction
 from numpy.typing import NDArray
-from planted import activations, write_extraction
 
 from whence.runs.jsonfile import read_json, write_json
 from whence.runs.tables import write_parquet

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from planted import activations, write_extraction
+from extraction_folders import activations, write_extraction
 
 from whence.errors import BadInput
 from whence.runs.jsonfile import read_json, write_json

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from planted import write_extraction
+from extraction_folders import write_extraction
 from predictable import Pool, make_pool
 from safetensors.numpy import load_file
 from scipy.stats import pearsonr, rankdata, spearmanr

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from planted import activations, write_extraction
+from extraction_folders import activations, write_extraction
 from predictable import Pool, make_pool
 from scipy.stats import spearmanr
 from sklearn.linear_model import Ridge

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from planted import activations
+from extraction_folders import activations
 from scipy.sparse import csr_array
 from scipy.stats import spearmanr
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from planted import activations, write_extraction
+from extraction_folders import activations, write_extraction
 
 from whence.errors import BadInput
 from whence.runs.jsonfile import write_json, write_jsonl

@@ -1,4 +1,4 @@
-"""Extraction folders with planted features, written by hand: `import planted`."""
+"""Extraction folders with planted features, written by hand: `import extraction_folders`."""
 
 from __future__ import annotations
 
