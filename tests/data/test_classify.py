@@ -207,7 +207,14 @@ def test_shuffled_scores_are_not_found(home: Path) -> None:
     found = classify(config(home, "none", scores=home / "shuffled")).summary
     low, high = found["test_auc_interval"]
     assert low < 0.5 < high
-    assert found["headline"].startswith("No sign that words alone tell the top 40 rows")
+    assert found["headline"].startswith("The encoder shows no sign of telling the top 40 rows")
+
+
+def test_scores_that_are_all_the_same_have_no_top(home: Path) -> None:
+    scores = read_ranking(home / "scores")[["row_id"]].assign(score=1.0)
+    write_split(scores, home / "same.parquet")
+    with pytest.raises(BadInput, match="every row has the same score, so there is no top"):
+        material_of(home, "same.parquet")
 
 
 def test_what_is_not_known_is_said(home: Path) -> None:
@@ -299,6 +306,8 @@ def test_every_top_row_first_is_no_open_question(result: ClassifyResult) -> None
     assert headline(perfect).startswith("Words alone put the top 40 rows before every other of 80")
     few = {**perfect, "test_auc": 0.9, "reason": "4 clusters"}
     assert "is open: AUC 0.90 on 80 held-out rows, no interval (4 clusters)" in headline(few)
+    unsure = {**result.summary, "test_auc": 0.6, "test_auc_interval": [0.4, 0.8]}
+    assert "yet words do tell them apart: TF-IDF, AUC" in headline(unsure)
     worse = {**result.summary, "test_auc": 0.2, "test_auc_interval": [0.1, 0.3]}
     assert "puts the top 40 rows behind the rest on rows that it has not seen" in headline(worse)
     assert "7 of 200 texts were cut" in headline({**worse, "truncated_texts": 7})

@@ -167,6 +167,8 @@ def test_given_tables_win_over_names_that_are_built_in(folder: Path) -> None:
 def test_a_predictor_is_a_folder_with_scores_of_rows(folder: Path) -> None:
     assert is_predictor(folder / "predicted")
     assert is_predictor(folder / "predicted/scores.parquet")
+    assert is_predictor(folder / "predicted/scores_out_of_fold.parquet")
+    assert not is_predictor(folder / "predicted/other.parquet")
     assert not is_predictor(folder / "scored")
     (predictor,) = made(folder, "predictor", scores="predicted")
     given = read_ranking(folder / "predicted").set_index("row_id")
@@ -197,6 +199,15 @@ def test_what_cannot_be_had(folder: Path, name: str, scores: str | None, says: s
         check_rankings({name: f"--by {name}"}, here, scored)
     assert str(error.value).startswith(f"--by {name}: ")
     assert "\n" not in str(error.value)
+
+
+def test_a_row_without_a_loss_is_not_silently_last(folder: Path) -> None:
+    scored = read_ranking(folder / "scored")
+    scored.loc[3, "loss"] = np.nan
+    asked, here = {"loss": "--by loss"}, sources(folder)
+    with pytest.raises(BadInput, match=f'loss of row_id "{scored["row_id"][3]}" is nan') as error:
+        check_rankings(asked, here, scored)
+    assert str(error.value).startswith("--by loss: ")
 
 
 def test_a_ranking_of_other_rows(folder: Path) -> None:

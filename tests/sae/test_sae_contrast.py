@@ -269,6 +269,8 @@ def test_what_does_not_fit_is_one_line(tmp_path: Path) -> None:
     table = pd.read_parquet(scores)
     write_parquet(pa.Table.from_pandas(table[table["row_id"] != "r9"]), scores)
     refused('no score for 1 of 240 rows .*first: row_id "r9"')
+    write_parquet(pa.Table.from_pandas(table.assign(score=0.0)), scores)
+    refused("every row has the same score, so there is no top")
 
 
 def test_a_killed_run_goes_on_and_gives_the_same_bytes(

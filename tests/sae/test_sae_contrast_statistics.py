@@ -20,9 +20,10 @@ from whence.sae.contrast.design import Design
 from whence.sae.contrast.enrichment import enrichment, group_p, with_q
 from whence.sae.contrast.fisher import fisher_exact
 from whence.sae.contrast.heldout import rate_differences
-from whence.sae.contrast.order import fold_auc, widened
+from whence.sae.contrast.order import fold_auc
 from whence.sae.contrast.regression import judge, judge_alone, stat_differences
 from whence.stats.holdout import grouped_folds
+from whence.stats.whole import widened
 
 
 def a_design(

@@ -392,7 +392,7 @@ def test_no_rows_and_no_or_two_data_sets(
     run: Callable[..., ExtractResult], rows: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "none.jsonl").write_text("")
-    with pytest.raises(BadInput, match=r"none.jsonl: no "):
+    with pytest.raises(BadInput, match=r"none.jsonl: no rows"):
         run(dataset_path=tmp_path / "none.jsonl")
     for settings in ({"manifest": rows}, {"dataset_path": None}):
         with pytest.raises(ValueError, match="give --manifest"):

@@ -286,7 +286,9 @@ def test_what_does_not_fit_the_model(tmp_path: Path) -> None:
         check_fits(loaded, anatomy)
         return loaded
 
-    with pytest.raises(BadInput, match=r"blocks.3.hook_resid_post: the model has layers 0 to 2"):
+    with pytest.raises(
+        BadInput, match=r'SAE "layer" reads blocks.3.*: the model has layers 0 to 2'
+    ):
         fit("layer", "blocks.3.hook_resid_post", 32)
     with pytest.raises(BadInput, match=r"reads 31 numbers a token \(d_in\).* the model has 32"):
         fit("width", HOOK, 31)

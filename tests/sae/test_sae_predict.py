@@ -26,6 +26,8 @@ from whence.sae.predict import PredictConfig, PredictResult, judged, predict
 from whence.sae.predict.features import regenerating_command
 from whence.sae.predict.material import target_values
 from whence.sae.store import open_extraction
+from whence.stats.intervals import Interval
+from whence.stats.whole import rank_correlation, statistic_interval
 
 DRAWS = 200
 
@@ -93,6 +95,12 @@ def test_rows_and_metrics_say_the_same(found: PredictResult, pool: Pool) -> None
         assert said["mae"] == pytest.approx(errors.mean())
     oof = spearmanr(rows["pred_out_of_fold"], rows["target_value"]).statistic
     assert found.summary["oof_metrics"]["spearman"] == pytest.approx(oof)
+    low, high = found.summary["oof_metrics"]["intervals"]["spearman"]
+    groups = rows["group_id"].tolist()
+    plain = rank_correlation(rows["pred_out_of_fold"], rows["target_value"])
+    narrow = statistic_interval(plain, len(rows), groups)
+    assert isinstance(narrow, Interval)
+    assert high - low > 1.3 * (narrow.high - narrow.low)  # the spread between fits is in it
     top = set(rows.head(30)["row_id"]) & set(rows.nlargest(30, "target_value")["row_id"])
     overlap = found.summary["topk_overlap_with_target"]
     assert (overlap["k"], overlap["overlap_count"]) == (30, len(top))
@@ -139,8 +147,9 @@ def test_targets() -> None:
 
 
 def test_scores_two_layers_projection_and_random_rows(tmp_path: Path) -> None:
+    lengths = [30 + 5 * (i % 7) for i in range(90)]  # longer than the tokens read, and alike
     pool = make_pool(
-        tmp_path, sizes={"a": 40, "b c": 60}, rows=90, columns={"length_tokens": range(90)}
+        tmp_path, sizes={"a": 40, "b c": 60}, rows=90, columns={"length_tokens": lengths}
     )
     both = predict(
         pool.config(
@@ -160,7 +169,7 @@ def test_scores_two_layers_projection_and_random_rows(tmp_path: Path) -> None:
     }
     rows = written(both).sort_values("index")
     np.testing.assert_allclose(rows["target_value"], pool.score)
-    assert list(rows["length_tokens"]) == list(range(90))
+    assert list(rows["length_tokens"]) == lengths
     test, train = (set(rows.loc[rows["part"] == part, "group_id"]) for part in ("test", "train"))
     assert test & train  # of one group on both sides, as random says
     assert "projected" in both.summary["strongest_note"]

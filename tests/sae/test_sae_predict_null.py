@@ -10,6 +10,7 @@ from scipy.stats import spearmanr
 from whence.sae.predict.design import Design, make_design
 from whence.sae.predict.features import Features
 from whence.sae.predict.fitting import Fold, fit, out_of_fold
+from whence.sae.predict.judged import judge
 from whence.stats import Interval
 from whence.stats.holdout import hold_out
 from whence.stats.whole import rank_correlation, statistic_interval
@@ -64,3 +65,19 @@ def test_out_of_fold_predictions_of_nothing_do_not_run_against_the_scores() -> N
     error = np.std(found) / np.sqrt(len(found))
     assert abs(np.mean(found)) < 3 * error + 0.05
     assert np.mean(naive) < np.mean(found) - 0.05
+
+
+def test_intervals_out_of_fold_cover_nothing_where_there_is_nothing() -> None:
+    """Resampling rows alone does not see that other rows would have given other fits."""
+    rng = np.random.default_rng(3)
+    made = design()
+    covered = {None: 0, 5: 0}
+    for trial in range(TRIALS):
+        target = rng.normal(size=ROWS)
+        predicted, penalties = out_of_fold(made, target, Fold(GROUPS, trial), None)
+        assert len(penalties) == 5
+        for folds in covered:
+            low, high = judge(predicted, target, GROUPS, 20, folds=folds)["intervals"]["spearman"]
+            covered[folds] += low <= 0 <= high
+    assert covered[5] >= 0.9 * TRIALS
+    assert covered[None] < 0.9 * TRIALS  # as it was

@@ -104,3 +104,16 @@ def test_rows_meet_their_scores(tmp_path: Path) -> None:
     write_jsonl(scores, given[:4])
     with pytest.raises(BadInput, match=r'no score for 2 of 6 rows .*"r4"'):
         scored_rows(extraction, scores)
+
+
+def test_scores_of_another_pool_with_the_same_ids_are_refused(tmp_path: Path) -> None:
+    examples = [{"row_id": f"pool-{i:05d}", "tokens": 20 + (i * 7) % 30} for i in range(40)]
+    folder = write_extraction(tmp_path / "x", examples, {"a": activations(40, 5)})
+    own, other = tmp_path / "own.jsonl", tmp_path / "other.jsonl"
+    rows = [{**each, "score": 1.0 * i} for i, each in enumerate(examples)]
+    write_jsonl(own, [{**row, "length_tokens": 2 * row["tokens"] + 1} for row in rows])
+    write_jsonl(other, [{**row, "length_tokens": 20 + (i * 11) % 30} for i, row in enumerate(rows)])
+    extraction = open_extraction(folder)
+    assert len(scored_rows(extraction, own)) == 40
+    with pytest.raises(BadInput, match="they are other texts"):
+        scored_rows(extraction, other)

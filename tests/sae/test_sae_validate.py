@@ -16,6 +16,8 @@ from whence.errors import BadInput
 from whence.runs.jsonfile import read_json, write_jsonl
 from whence.runs.tables import write_parquet
 from whence.sae.validate.command import ValidateConfig, validate
+from whence.stats.intervals import Interval
+from whence.stats.whole import rank_correlation, statistic_interval
 
 SCRIPT = "<script>alert('x')</script>"
 LEVELS = ("very easy", "easy", "medium", "hard", "very hard")
@@ -244,6 +246,9 @@ def test_predictions_out_of_fold_judge_all_rows_beside_those_held_out(tmp_path: 
     found = entry(told["out_of_fold"], "correlations", arm="predicted", field="reward_model_score")
     pairs = [(e["pred_out_of_fold"], e["reward_model_score"]) for e in lines if e is not lines[5]]
     assert found["value"] == pytest.approx(spearmanr(*zip(*pairs, strict=True)).statistic)
+    plain = statistic_interval(rank_correlation(*zip(*pairs, strict=True)), len(pairs))
+    assert isinstance(plain, Interval)
+    assert np.ptp(found["interval"]) > 1.3 * (plain.high - plain.low)  # spread between fits
     last = told["verdict"]["sentences"][-1]
     assert last.startswith("The prediction out of fold is not orthogonal to reward_model_score")
     assert '<h2 id="out-of-fold-title">' in (tmp_path / "v" / "report.html").read_text()

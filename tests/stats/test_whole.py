@@ -16,6 +16,7 @@ from whence.stats.whole import (
     statistic_differences,
     statistic_interval,
     value_of,
+    widened,
 )
 
 
@@ -101,3 +102,17 @@ def test_no_difference_is_found_where_there_is_none() -> None:
         )[0]
         false += found.p is not None and found.p <= 0.05
     assert false <= 8
+
+
+def test_widened_stretches_deviations_and_stays_within_what_can_be() -> None:
+    rng = np.random.default_rng(5)
+    x = rng.normal(size=40)
+    plain = rank_correlation(x, x + rng.normal(size=40))
+    wide = widened(plain, 40, 5, lowest=-1.0)
+    whole, rows = value_of(plain, 40), rng.integers(0, 40, 40)
+    assert whole is not None
+    assert value_of(wide, 40) == whole
+    assert wide(rows) == pytest.approx(whole + 1.5 * ((plain(rows) or 0.0) - whole))
+    same = np.repeat(np.arange(8), 5)  # ρ = 1 of eight rows, far above the whole table's
+    assert -1.0 <= (wide(same) or 0.0) <= 1.0
+    assert wide(np.zeros(40, dtype=np.int64)) is None

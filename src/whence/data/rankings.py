@@ -37,6 +37,8 @@ ATTRIBUTION, PREDICTOR = "attribution", "predictor"
 LIKE_QUERIES = ("bm25", "embedding")
 BUILT_IN = (ATTRIBUTION, PREDICTOR, "length", "loss", *LIKE_QUERIES)
 COLUMN = "column:"
+PREDICTED = ("scores.parquet", "scores_out_of_fold.parquet")
+"""What a folder with a predictor's row_scores.jsonl calls its rankings."""
 
 Asked = Mapping[str, str]
 """Name of a ranking → the words that asked for it, for the head of an error."""
@@ -107,7 +109,7 @@ def ranking_inputs(
 def is_predictor(scores: Path) -> bool:
     """Whether scores are those of `whence sae predict` or `whence data classify`."""
     file = scores_file(scores)
-    return file.name == "scores.parquet" and file.with_name("row_scores.jsonl").is_file()
+    return file.name in PREDICTED and file.with_name("row_scores.jsonl").is_file()
 
 
 def check_rankings(asked: Asked, sources: Sources, scored: pd.DataFrame | None) -> None:
@@ -131,6 +133,8 @@ def check_rankings(asked: Asked, sources: Sources, scored: pd.DataFrame | None) 
             raise BadInput(f"{where}: {_missing(name, sources)}")
         if name == "loss" and scored is not None and "loss" not in scored.columns:
             raise BadInput(f"{where}: {sources.scores}: no column loss, which `data score` writes")
+        if name == "loss" and scored is not None:
+            _need_losses(scored, where, sources)
         if name.startswith(COLUMN):
             _by_column(name, where, sources)
         elif name in LIKE_QUERIES:
@@ -218,6 +222,16 @@ def _query_split(asked: Asked, given: Mapping[str, Path], manifest: Manifest, na
             f"{name}, but {', '.join(manifest.splits)}; say which with --query-split"
         )
     return manifest.splits[name]
+
+
+def _need_losses(scored: pd.DataFrame, where: str, sources: Sources) -> None:
+    """Raise BadInput where a row has no finite loss: it would silently be the last."""
+    values = scored["loss"].to_numpy(dtype=np.float64, na_value=np.nan)
+    for row in np.flatnonzero(~np.isfinite(values))[:1]:
+        raise BadInput(
+            f'{where}: {sources.scores}: loss of row_id "{scored["row_id"].iloc[row]}" is '
+            f"{values[row]}, and every row needs a number to be ranked by"
+        )
 
 
 def _by_column(name: str, where: str, sources: Sources) -> pd.DataFrame:

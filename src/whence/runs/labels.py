@@ -19,6 +19,8 @@ def top_labels(rows: pd.DataFrame, top_k: int) -> NDArray[np.bool_]:
 
     Raises BadInput where that is all of them.
     """
+    if len(rows) < 2:
+        raise BadInput(f"--top-k {top_k}: {len(rows)} row, and some must be left as the rest")
     if not 1 <= top_k < len(rows):
         raise BadInput(
             f"--top-k {top_k}: there are {len(rows)} rows, and some must be left as the rest; "

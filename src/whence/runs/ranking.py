@@ -51,6 +51,35 @@ def read_ranking(path: Path) -> pd.DataFrame:
     return ranking
 
 
+FEWEST_TO_TELL = 30
+"""Rows from which two columns of lengths can be told to be of other texts."""
+LIKE_LENGTHS = 0.5
+"""Rank correlation of the lengths of the same texts, whatever the tokenizer, is above this."""
+
+
+def need_same_texts(ranking: pd.DataFrame, lengths: pd.Series, scores: Path, where: str) -> None:
+    """Raise BadInput where rows have the ids of scored rows and plainly other texts.
+
+    ranking: `row_id` and, where scoring counted them, `length_tokens`. lengths: of the rows' own
+    texts, by row_id, in any unit. Pools made alike often have the same ids (pool-00000, …), and
+    scores of one would be believed of the other.
+    """
+    if "length_tokens" not in ranking.columns:
+        return
+    scored = ranking.set_index("row_id")["length_tokens"].astype("float64")
+    pairs = scored.to_frame("scored").join(lengths.astype("float64").rename("own"), how="inner")
+    pairs = pairs.dropna()
+    if len(pairs) < FEWEST_TO_TELL or (pairs.nunique() < 2).any():
+        return
+    ranks = pairs.rank()
+    alike = ranks["scored"].corr(ranks["own"])
+    if alike < LIKE_LENGTHS:
+        raise BadInput(
+            f"{scores}: its rows have the ids of those in {where} but other lengths (rank "
+            f"correlation {alike:.2f}): they are other texts; give the scores of these rows"
+        )
+
+
 def check_covers(ranking: pd.DataFrame, pool: pd.DataFrame, scores: Path, split: Split) -> None:
     """Raise BadInput unless every pool row has a score and every score a pool row."""
     scored, present = set(ranking["row_id"]), set(pool["row_id"])

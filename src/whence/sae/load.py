@@ -109,7 +109,10 @@ def check_fits(loaded: LoadedSae, anatomy: Anatomy) -> None:
     """
     from whence.models.intervene import module_at
 
-    site = parse_site(loaded.site, anatomy.n_layers)
+    try:
+        site = parse_site(loaded.site, anatomy.n_layers)
+    except BadInput as error:
+        raise BadInput(f'SAE "{loaded.sae_id}" reads {error}') from None
     module_at(anatomy, site)
     width = site_width(anatomy, site)
     if width is not None and width != loaded.d_in:

@@ -40,6 +40,8 @@ def rows_of_file(path: Path) -> pa.Table:
     import pyarrow as pa
 
     table = read_table(path)
+    if not table.num_rows:
+        raise BadInput(f"{path}: no rows")
     for column in REQUIRED_COLUMNS:
         if column not in table.column_names:
             has = ", ".join(table.column_names) or "none"
@@ -56,8 +58,6 @@ def rows_of_file(path: Path) -> pa.Table:
     columns.setdefault("group_id", columns["row_id"])
     rows = pa.table(columns)
     check_rows(rows, str(path))
-    if not rows.num_rows:
-        raise BadInput(f"{path}: no rows")
     return rows
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from whence.errors import BadInput
 from whence.runs.labels import group_keys, top_labels
-from whence.runs.ranking import read_ranking, scores_file
+from whence.runs.ranking import need_same_texts, read_ranking, scores_file
 from whence.sae.store import Extraction
 
 if TYPE_CHECKING:
@@ -36,6 +36,9 @@ def scored_rows(extraction: Extraction, scores: Path) -> pd.DataFrame:
             f'of {extraction.folder} (first: row_id "{missing[0]}"); extract the rows that were '
             "scored"
         )
+    if "tokens" in extraction.examples.columns:
+        tokens = extraction.examples.set_index("row_id")["tokens"]
+        need_same_texts(ranking, tokens, scores_file(scores), str(extraction.folder))
     columns = [name for name in FROM_SCORES if name in ranking.columns]
     found = ranking.set_index("row_id")[columns].loc[extraction.row_ids].reset_index(drop=True)
     rows = extraction.examples.drop(columns=[n for n in columns if n in extraction.examples])

@@ -40,7 +40,7 @@ def hold_out(
         if count < 2:
             raise BadInput(
                 "all rows are of one group, so no group can be held out: choose other "
-                "--group-key-fields, or --split-mode random and know that alike rows may be on "
+                "--group-key-fields, or another --split-mode and know that alike rows may be on "
                 "both sides"
             )
         splitter = GroupShuffleSplit(1, test_size=_share(count, fraction), random_state=seed)

@@ -83,6 +83,8 @@ def read_material(
     rows["length"] = lengths
     if len(rows) < 2:
         raise BadInput(f"--max-rows {max_rows}: two rows and more can be told apart")
+    if rows["score"].nunique() == 1:
+        raise BadInput(f"{scores}: every row has the same score, so there is no top")
     labels = top_labels(rows, top_k)
     groups = group_keys(rows, group_key_fields)
     test = hold_out(groups, split_mode, fraction=test_fraction, labels=labels, seed=seed)

@@ -78,9 +78,15 @@ def headline(found: Mapping[str, Any]) -> str:
             )
         else:
             said = (
-                f"No sign that words alone tell {top} from the rest: {measured}, an interval that "
-                "covers chance"
+                f"The encoder shows no sign of telling {top} from the rest: {measured}, an "
+                "interval that covers chance"
             )
+            tfidf = found["baselines"]["tfidf"]
+            if (of_words := tfidf.get("test_auc_interval")) and of_words[0] > CHANCE:
+                said += (
+                    f"; yet words do tell them apart: TF-IDF, AUC {tfidf['test_auc']:.2f} "
+                    f"[{of_words[0]:.2f}, {of_words[1]:.2f}]"
+                )
     for comparison in found["comparisons"]:
         if comparison["control"] == "length":
             said += f". Against length: {comparison['sentence']}"

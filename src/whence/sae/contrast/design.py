@@ -60,6 +60,8 @@ def design(
     fold would be of one class.
     """
     rows = scored_rows(extraction, scores)
+    if len(rows) > 1 and rows["score"].nunique() == 1:
+        raise BadInput(f"{scores}: every row has the same score, so there is no top")
     top = top_labels(rows, top_k)
     groups = np.asarray(group_keys(rows, group_key_fields), dtype=str)
     held = hold_out(list(groups), mode, fraction=fraction, labels=top, seed=seed)

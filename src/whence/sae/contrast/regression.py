@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from whence.errors import BadInput
 from whence.sae.contrast.design import Design
-from whence.sae.contrast.order import fold_auc, widened
+from whence.sae.contrast.order import fold_auc
 from whence.sae.store import Layer
 from whence.stats.intervals import Interval, NoInterval
-from whence.stats.whole import Statistic, statistic_interval, value_of
+from whence.stats.whole import Statistic, statistic_interval, value_of, widened
 
 Floats = NDArray[np.float64]
 

@@ -214,7 +214,6 @@ def _described(
         strength=lambda table: table["mean_strength"] * table["tokens"]
     )
     known = layer.facts.get("neuronpedia_id")
-    ranks = extraction.examples.get("rank")
     return {
         "sae_id": wanted.sae_id,
         "feature": wanted.feature,
@@ -230,7 +229,6 @@ def _described(
             {
                 "row_id": extraction.row_ids[row.place],
                 "strongest": float(row.strengths.max(initial=0)),
-                "rank": None if ranks is None else int(ranks.iloc[row.place]),
             }
             for row in shown
         ],

@@ -165,7 +165,9 @@ def _fit(config: PredictConfig, extraction: Extraction, run: Run) -> None:
         "train_rows": len(train),
         "train_groups": len({material.groups[row] for row in train}),
         **judged,
-        "oof_metrics": judge(held_out, target, material.groups, material.top_k),
+        "oof_metrics": judge(
+            held_out, target, material.groups, material.top_k, folds=len(penalties)
+        ),
         "all_metrics": {
             **judge(predicted, target, material.groups, material.top_k, intervals=False),
             **in_sample,

@@ -17,9 +17,12 @@ from whence.stats.whole import (
     statistic_differences,
     statistic_interval,
     value_of,
+    widened,
 )
 
 PREDICTOR = "sae_features"
+ENDS = {"pearson": (-1.0, 1.0), "spearman": (-1.0, 1.0)}
+"""What a statistic can be; others are 0 or more."""
 CONSTANT = "predictions or targets do not vary over these rows"
 
 
@@ -30,9 +33,13 @@ def judge(
     top_k: int,
     *,
     intervals: bool = True,
+    folds: int | None = None,
 ) -> dict[str, Any]:
     """pearson, spearman, rmse, mae of all rows (None where there is none, with the reason), each
     with its interval over groups, and how many of the top `top_k` by target are predicted so.
+
+    folds: how many fits, each without its fold, made the predictions; intervals are then `widened`.
+    None: all are of one fit.
     """
     statistics = {
         "pearson": linear_correlation(predicted, target),
@@ -49,6 +56,9 @@ def judge(
             if values[name] is None:
                 found["intervals"][name], found["reasons"][name] = None, CONSTANT
                 continue
+            if folds is not None:
+                lowest, highest = ENDS.get(name, (0.0, np.inf))
+                statistic = widened(statistic, rows, folds, lowest=lowest, highest=highest)
             got = statistic_interval(statistic, rows, groups)
             if isinstance(got, Interval):
                 found["intervals"][name] = [got.low, got.high]

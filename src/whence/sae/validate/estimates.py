@@ -11,7 +11,13 @@ from numpy.typing import NDArray
 
 from whence.sae.validate.ranks import partial_rank_correlation
 from whence.stats.intervals import Interval
-from whence.stats.whole import Statistic, statistic_differences, statistic_interval, value_of
+from whence.stats.whole import (
+    Statistic,
+    statistic_differences,
+    statistic_interval,
+    value_of,
+    widened,
+)
 
 LEAST_ROWS = 3
 """Fewer rows than that have no rank correlation worth the name."""
@@ -31,13 +37,17 @@ class Side:
 
 @dataclass(frozen=True)
 class Asked:
-    """One correlation: of x and y, given others, all [all rows], on the rows of `side`."""
+    """One correlation: of x and y, given others, all [all rows], on the rows of `side`.
+
+    folds: how many fits made x, each without its fold; its interval is then `widened`.
+    """
 
     names: tuple[str, str]
     x: NDArray[np.float64]
     y: NDArray[np.float64]
     given: Sequence[NDArray[np.float64]]
     side: Side
+    folds: int | None = None
 
 
 def estimates(asked: Sequence[Asked], seed: int) -> list[dict[str, Any]]:
@@ -72,6 +82,8 @@ def _statistic(asked: Asked) -> tuple[Statistic | None, str]:
     )
     if value_of(statistic, len(rows)) is None:
         return None, "what is given leaves nothing of one of them"
+    if asked.folds is not None:
+        statistic = widened(statistic, len(rows), asked.folds, lowest=-1.0)
     return statistic, ""
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from whence.sae.predict.fitting import FOLDS
 from whence.sae.validate.categories import eta_squared, shuffled
 from whence.sae.validate.estimates import Asked, Side, estimates
 from whence.sae.validate.fields import LENGTH, Known
@@ -62,6 +63,8 @@ def measure(
     arms = {PREDICTED: judged_values(predictions, side_name)}
     if predictions.target is not None:
         arms[ATTRIBUTION] = predictions.target
+    # As many as `whence sae predict` has, or fewer groups than an interval needs.
+    folds = FOLDS if side_name == OUT_OF_FOLD else None
     correlations, categories, partial = [], [], []
     asked: list[Asked] = []
     for field in fields.values():
@@ -71,14 +74,15 @@ def measure(
                 categories.append(about | _categories(values, field, own, seed))
             else:
                 correlations.append(about)
-                asked.append(Asked((arm, field.name), values, field.values, (), own))
+                fits = folds if arm == PREDICTED else None
+                asked.append(Asked((arm, field.name), values, field.values, (), own, fits))
     numbers = {name for name, field in fields.items() if field.kind != "names"}
     for names in ([], [reward], [LENGTH], [reward, LENGTH]):
         if ATTRIBUTION in arms and set(names) <= numbers:
             given = [fields[name].values for name in names]
             both = (arms[PREDICTED], arms[ATTRIBUTION])
             partial.append({"given": names})
-            asked.append(Asked((PREDICTED, ATTRIBUTION), *both, given, side(*both, *given)))
+            asked.append(Asked((PREDICTED, ATTRIBUTION), *both, given, side(*both, *given), folds))
     found = estimates(asked, seed)
     split = len(correlations)
     told: dict[str, list[dict[str, Any]]] = {
