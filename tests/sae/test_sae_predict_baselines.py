@@ -17,7 +17,7 @@ sys.path.append(str(Path(__file__).parents[1] / "text"))
 from small_encoders import MARK, WORDS, save_encoder
 
 from whence.errors import BadInput
-from whence.runs.jsonfile import read_jsonl
+from whence.runs.jsonfile import read_jsonl, write_jsonl
 from whence.runs.manifest import Split, write_manifest, write_split
 from whence.sae.predict import PredictConfig, PredictResult, baselines, judged, predict
 from whence.sae.predict.baselines import Baseline, run_baselines
@@ -104,6 +104,9 @@ def test_length_and_loss(tmp_path: Path) -> None:
         planted=False,
         columns={"length_tokens": lengths, "loss": rng.random(ROWS), "other": rng.random(ROWS)},
     )
+    listing = pool.features / "examples.jsonl"
+    rows = zip(read_jsonl(listing), lengths.tolist(), strict=True)
+    write_jsonl(listing, [{**row, "tokens": length} for row, length in list(rows)])
     table = pd.read_parquet(pool.scores)
     table.assign(score=-np.log(table["length_tokens"])).to_parquet(pool.scores)
     found, material = asked(pool.config(tmp_path / "p", target_type="score"), tmp_path)
