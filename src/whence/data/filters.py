@@ -68,6 +68,7 @@ def filter_rows(
         {
             "source": source.file,
             "rows_available": source.available,
+            **source.left_out,
             "rows_read": source.table.num_rows,
             "no_assistant_turn": rows.no_assistant_turn,
             "empty_prompt_or_completion": rows.empty,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -16,7 +17,8 @@ class Source:
     split: the name it goes by in `source_split` ("train", "test", "validation"). origin: what
     messages about it name (a path, or hub id and split). file: its file or folder name without a
     path, or the hub id. available: how many rows the split has; None where only the first were read
-    and the rest were not counted.
+    and the rest were not counted. left_out: reason → rows of the split that are not in the table,
+    because they were not asked for (another game, an aborted one).
     """
 
     split: str
@@ -24,3 +26,4 @@ class Source:
     file: str
     table: pa.Table
     available: int | None
+    left_out: Mapping[str, int] = field(default_factory=dict)
