@@ -248,3 +248,9 @@ def test_a_second_process_is_told_and_the_lock_dies_with_the_first(tmp_path: Pat
     run_once(Settings(output_dir=out))
     assert time.monotonic() - started < 2
     assert names(tmp_path) == [f"o/{n}" for n in names(out)]
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a place where no file can be")
+def test_a_place_where_nothing_can_be_made_is_said_to_be_one() -> None:
+    with pytest.raises(BadInput, match="no file can be made in /proc"):
+        run_once(Settings(output_dir=Path("/proc/whence-test")))

@@ -139,7 +139,7 @@ def check_rows(rows: pa.Table, origin: str) -> None:
         if first != number:
             raise BadInput(
                 f'{origin}, row {number}: row_id "{row_id}" is already that of row {first}; '
-                "make row ids unique, or leave the column out to have them made"
+                "make row ids unique, or let `whence data build` make them"
             )
     for column in ("prompt", "completion"):
         for number in blank_rows(rows[column])[:1]:

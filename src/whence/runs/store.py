@@ -110,6 +110,11 @@ def _held(output_dir: Path) -> Iterator[None]:
         lock = lock_beside(output_dir)
         lock.acquire(timeout=0)
     except Timeout:
+        if not Path(lock.lock_file).exists():  # the lock's file could not even be made
+            raise BadInput(
+                f"{output_dir}: no file can be made in {output_dir.parent}; write to another "
+                "folder, or try again if another whence process was just ending"
+            ) from None
         holder = ""
         with suppress(OSError):
             holder = Path(lock.lock_file).read_text().strip()
