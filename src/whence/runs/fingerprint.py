@@ -29,6 +29,16 @@ def fingerprint(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def text_digest(*texts: str) -> bytes:
+    """16 bytes that stand for these texts in this order."""
+    digest = hashlib.blake2b(digest_size=16)
+    # The length keeps the seam: ("ab", "c") is not ("a", "bc").
+    for text in texts:
+        encoded = text.encode()
+        digest.update(len(encoded).to_bytes(8, "big") + encoded)
+    return digest.digest()
+
+
 def hash_path(path: Path) -> str:
     """SHA-256 of a file's bytes, or of a folder's files with their names below it.
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from whence.errors import BadInput
+from whence.runs.fingerprint import text_digest
 from whence.runs.manifest import Split
 from whence.runs.tables import read_table
 
@@ -51,6 +52,9 @@ def read_ranking(path: Path) -> pd.DataFrame:
     return ranking
 
 
+TEXTS = "text_digest"
+"""Column of scores that says of which texts they are; see `text_digests`."""
+
 FEWEST_TO_TELL = 30
 """Rows from which two columns of lengths can be told to be of other texts."""
 LIKE_LENGTHS = 0.5
@@ -81,9 +85,13 @@ def need_same_texts(ranking: pd.DataFrame, lengths: pd.Series, scores: Path, whe
 
 
 def check_covers(ranking: pd.DataFrame, pool: pd.DataFrame, scores: Path, split: Split) -> None:
-    """Raise BadInput unless every pool row has a score and every score a pool row."""
+    """Raise BadInput unless every pool row has a score and every score a pool row.
+
+    Where the scores say of which texts they are (`text_digest`), the texts must be the pool's.
+    """
     scored, present = set(ranking["row_id"]), set(pool["row_id"])
     if scored == present:
+        _check_texts(ranking, pool, scores, split)
         return
     strange = min(scored - present, default=None)
     detail = (
@@ -95,6 +103,27 @@ def check_covers(ranking: pd.DataFrame, pool: pd.DataFrame, scores: Path, split:
         f"{scores}: these scores are not of the split {split.name} ({split.path}): {detail}; "
         "pass the manifest that was scored"
     )
+
+
+def text_digests(rows: pd.DataFrame) -> list[str]:
+    """32 hex digits a row that stand for its exact prompt and completion."""
+    return [
+        text_digest(prompt, completion).hex()
+        for prompt, completion in zip(rows["prompt"], rows["completion"], strict=True)
+    ]
+
+
+def _check_texts(ranking: pd.DataFrame, pool: pd.DataFrame, scores: Path, split: Split) -> None:
+    if TEXTS not in ranking.columns:
+        return
+    known = dict(zip(ranking["row_id"], ranking[TEXTS], strict=True))
+    for row_id, digest in zip(pool["row_id"], text_digests(pool), strict=True):
+        if known[row_id] not in (digest, None):
+            raise BadInput(
+                f'{scores}: row_id "{row_id}" had another text when it was scored than it has in '
+                f"the split {split.name} ({split.path}); score this pool, or pass the manifest "
+                "that was scored"
+            )
 
 
 def ranked_ids(ranking: pd.DataFrame) -> list[str]:

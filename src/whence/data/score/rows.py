@@ -11,6 +11,7 @@ from whence.data.score.settings import ScoreSettings
 from whence.data.score.tokens import named, tokenize_rows
 from whence.errors import BadInput
 from whence.models.load import Loaded, load_model, using_adapter
+from whence.runs.ranking import TEXTS, text_digests
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,7 +23,8 @@ class Scored:
     """A scored pool.
 
     table: a row per pool row, in the pool's order, with `index, row_id, score, rank` (1 is best),
-    `length_tokens, supervised_tokens, loss` (mean per supervised token) and `truncated`.
+    `length_tokens, supervised_tokens, loss` (mean per supervised token), `truncated` and
+    `text_digest` (of prompt and completion).
     queries, queries_truncated: rows asked with, and how many of them were cut to length.
     """
 
@@ -86,6 +88,7 @@ def score_rows(
             "supervised_tokens": tokens["pool"].supervised,
             "loss": found.losses.astype("float64"),
             "truncated": tokens["pool"].truncated,
+            TEXTS: text_digests(pool),
         }
     )
     return Scored(table, found, len(query), int(tokens["query"].truncated.sum()))
