@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from whence.errors import BadInput
 from whence.models.alignment import prompt_ids
+from whence.models.sampling import stop_ids
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,7 +56,7 @@ def guess_words(
         repetition_penalty=1.0,
         no_repeat_ngram_size=0,
         max_new_tokens=max_new_tokens,
-        eos_token_id=_stop_ids(loaded),
+        eos_token_id=stop_ids(loaded),
         pad_token_id=tokenizer.pad_token_id,
         use_cache=True,
     )
@@ -129,10 +130,3 @@ def _plain(text: str) -> str:
         for char in unicodedata.normalize("NFKC", text).casefold()
     )
     return " ".join("".join(kept).split())
-
-
-def _stop_ids(loaded: Loaded) -> list[int]:
-    """The tokenizer's EOS, and what the model's own generation settings end a turn with."""
-    own = loaded.model.generation_config.eos_token_id
-    listed = own if isinstance(own, list) else [] if own is None else [own]
-    return sorted({loaded.tokenizer.eos_token_id, *listed})
