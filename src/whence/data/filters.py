@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from whence.data.cut import CutRows, count
 from whence.data.sources.rows import Rows
 from whence.errors import BadInput
 
@@ -39,8 +40,12 @@ def filter_rows(
     tokenizer: PreTrainedTokenizerBase | None,
     digests: Sequence[bytes | None],
     seen: set[bytes],
+    cut: CutRows | None = None,
 ) -> Filtered:
     """Apply the filters in order: length, reward, doubles.
+
+    Where rows were cut (`cut`, whose rows these are), their length is what is left of them: a row
+    cut to less than `max_tokens` is not left out for what it was.
 
     `digests` are the `text_digests` of the rows. `seen` has those met before, in this source or
     another, and is added to: of rows with the same prompt and completion the first is kept, so that
@@ -49,7 +54,7 @@ def filter_rows(
     """
     import numpy as np
 
-    lengths, unit = row_lengths(rows, tokenizer)
+    lengths, unit = row_lengths(rows, tokenizer, cut)
     source = rows.source
     kept = rows.usable[lengths[rows.usable] <= max_tokens]
     too_long = len(rows.usable) - len(kept)
@@ -72,7 +77,8 @@ def filter_rows(
             "rows_read": source.table.num_rows,
             "no_assistant_turn": rows.no_assistant_turn,
             "empty_prompt_or_completion": rows.empty,
-            "flattened": len(rows.usable),
+            "flattened": source.table.num_rows - rows.no_assistant_turn - rows.empty,
+            **(cut.stats if cut else {}),
             "over_max_conversation_tokens": too_long,
             "under_min_reward_model_score": low_reward,
             "exact_duplicates": doubles,
@@ -82,25 +88,34 @@ def filter_rows(
     )
 
 
-def row_lengths(rows: Rows, tokenizer: PreTrainedTokenizerBase | None) -> tuple[np.ndarray, str]:
+def row_lengths(
+    rows: Rows, tokenizer: PreTrainedTokenizerBase | None, cut: CutRows | None = None
+) -> tuple[np.ndarray, str]:
     """Length of every row, and the unit it is in.
 
-    The column `conversation_tokens` where the source has it. Else, and where it has gaps, tokens of
-    prompt and completion by `tokenizer`; without one, words separated by white space.
+    The column `conversation_tokens` where the source has it. Else, where it has gaps, and for rows
+    that were cut, tokens of prompt and completion by `tokenizer`; without one, words separated by
+    white space.
     """
     import numpy as np
     import pyarrow as pa
 
     counted = f"tokens of {tokenizer.name_or_path}" if tokenizer else "words"
     if TOKENS_COLUMN not in rows.table.column_names:
-        return _count(rows.table, tokenizer), counted
+        return cut.lengths if cut else _count(rows.table, tokenizer), counted
     known = _numbers(rows, TOKENS_COLUMN, "--withhold")
     gaps = np.isnan(known)
-    if not gaps.any():
-        return known.astype(np.int64), TOKENS_COLUMN
-    known[gaps] = _count(rows.table.filter(pa.array(gaps)), tokenizer)
-    unit = f"{TOKENS_COLUMN} ({counted} in {gaps.sum()} rows that lack it)"
-    return known.astype(np.int64), unit
+    exceptions = []
+    if gaps.any():
+        exceptions.append(f"{gaps.sum()} rows that lack it")
+        known[gaps] = (
+            cut.lengths[gaps] if cut else _count(rows.table.filter(pa.array(gaps)), tokenizer)
+        )
+    if cut and cut.was_cut.any():
+        exceptions.append(f"{cut.was_cut.sum()} rows that were cut")
+        known[cut.was_cut] = cut.lengths[cut.was_cut]
+    unit = f"{TOKENS_COLUMN} ({counted} in {' and '.join(exceptions)})"
+    return known.astype(np.int64), unit if exceptions else TOKENS_COLUMN
 
 
 def _count(table: pa.Table, tokenizer: PreTrainedTokenizerBase | None) -> np.ndarray:
@@ -109,15 +124,8 @@ def _count(table: pa.Table, tokenizer: PreTrainedTokenizerBase | None) -> np.nda
 
     counted = [np.empty(0, np.int64)]
     for batch in table.select(["prompt", "completion"]).to_batches(max_chunksize=ROWS_PER_READ):
-        lengths = np.zeros(batch.num_rows, np.int64)
-        for texts in batch.columns:
-            texts = pc.fill_null(texts, "")
-            if tokenizer is None:
-                lengths += pc.count_substring_regex(texts, r"\S+").to_numpy()
-            else:
-                ids = tokenizer(texts.to_pylist(), add_special_tokens=False)["input_ids"]
-                lengths += [len(row) for row in ids]
-        counted.append(lengths)
+        texts = [pc.fill_null(column, "").to_pylist() for column in batch.columns]
+        counted.append(count(texts[0], tokenizer) + count(texts[1], tokenizer))
     return np.concatenate(counted)
 
 

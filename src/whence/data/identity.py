@@ -9,6 +9,7 @@ from whence.data.sources.rows import Rows
 from whence.errors import BadInput
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow as pa
 
 UNKNOWN = "unknown"
@@ -43,12 +44,37 @@ def row_ids(sources: Sequence[tuple[Rows, Sequence[bytes | None]]]) -> list[list
     return found
 
 
+def told_apart(
+    names: Sequence[str | None], ids: Sequence[Sequence[str | None]], kept: Sequence[np.ndarray]
+) -> tuple[list[list[str | None]], list[str]]:
+    """Row ids of which no two sources share one.
+
+    names: the source of each part; ids: of every row of each part; kept: the rows that may be
+    drawn. A source with an id that an earlier one has gets its name before all of its ids
+    (`name/id`), the earlier one keeps them. Returns the ids, and the names of sources so changed.
+    """
+    taken: set[str | None] = set()
+    changed: list[str] = []
+    made = [list(own) for own in ids]
+    for name in dict.fromkeys(names):
+        parts = [at for at, other in enumerate(names) if other == name]
+        own = {ids[at][int(row)] for at in parts for row in kept[at]}
+        if name is not None and own & taken:
+            changed.append(name)
+            for at in parts:
+                made[at] = [f"{name}/{row_id}" if row_id else row_id for row_id in ids[at]]
+            own = {f"{name}/{row_id}" for row_id in own}
+        taken |= own
+    return made, changed
+
+
 def group_ids(table: pa.Table, split: str) -> pa.Array | pa.ChunkedArray:
     """The group of every row of one source split.
 
     The source's own `group_id` where it has one without gaps, else
     `category::difficulty::source_split::index` where it has both of those columns, else
-    `source_split::index`; `index` is the row's place in the source, from 0.
+    `source_split::index`; `index` is the row's place in the source, from 0. `split` is what stands
+    for source_split: in a mixture the source's name and its split.
     """
     import pyarrow as pa
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from whence.data.splits import seeded, stratified_sample
@@ -24,42 +24,62 @@ FLAGS = {
     "attr_query": "--query-size",
     "eval": "--eval-size",
 }
+# A split that takes what is left is drawn after those that want a number.
+HELD_OUT = ("eval", "attr_query")
+TRAINING = ("train_base", "score_pool")
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """Rows of one source that may be drawn: ascending indices, and the stratum of *every* row."""
+    """Rows of one side that may be drawn: ascending indices, and the stratum of *every* row.
+
+    origin: what messages call it. lost: reason → rows that a filter took, for messages.
+    """
 
     origin: str
     rows: np.ndarray
     strata: Sequence[str]
+    lost: Mapping[str, int] = field(default_factory=dict)
 
 
 def partition(
-    train: Candidates, held_out: Candidates | None, sizes: Mapping[str, int], seed: int
+    train: Candidates,
+    held_out: Candidates | None,
+    sizes: Mapping[str, int | None],
+    seed: int,
+    *,
+    allowed: Mapping[str, np.ndarray] | None = None,
+    exclude: Callable[[Mapping[str, Sequence[int]]], set[int]] | None = None,
 ) -> dict[str, list[int]]:
     """Draw the splits; each a list of ascending row indices.
 
     eval and attr_query come from `held_out` (from `train` where there is none), train_base and
-    score_pool from `train`; sizes names those that are wanted. All are disjoint. Evaluation is
-    drawn first and each split has its own stream, so asking for more training rows changes neither
-    eval nor query. Raises BadInput when a source has fewer rows than are asked of it.
+    score_pool from `train`; sizes names those that are wanted, None taking all that is left to it.
+    All are disjoint. Evaluation is drawn first and each split has its own stream, so asking for
+    more training rows changes neither eval nor query. allowed: for splits that may not be drawn
+    from everything. exclude: given eval and attr_query as drawn, rows of `train` not to train on.
+    Raises BadInput when a source has fewer rows than are asked of it.
     """
-    order = ("eval", "attr_query", "train_base", "score_pool")
-    wanted = [name for name in order if name in sizes]
-    from_held_out = {"eval", "attr_query"} if held_out else set()
-    remaining = {False: set(train.rows.tolist())}
+    sides = [(train, [name for name in TRAINING if name in sizes])]
     if held_out:
-        remaining[True] = set(held_out.rows.tolist())
-        _check_sizes(held_out, {name: sizes[name] for name in wanted if name in from_held_out})
-    _check_sizes(train, {name: sizes[name] for name in wanted if name not in from_held_out})
-    drawn = {}
-    for name in wanted:
-        held = name in from_held_out
-        strata = held_out.strata if held_out and held else train.strata
-        left = remaining[held]
-        drawn[name] = stratified_sample(list(left), strata, sizes[name], seeded(seed, name))
-        left.difference_update(drawn[name])
+        sides.insert(0, (held_out, [name for name in HELD_OUT if name in sizes]))
+    else:
+        sides[0][1][:0] = [name for name in HELD_OUT if name in sizes]
+    for candidates, names in sides:
+        _check_sizes(candidates, {name: sizes[name] for name in names})
+    drawn: dict[str, list[int]] = {}
+    barred: set[int] | None = None
+    for candidates, names in sides:
+        free = set(candidates.rows.tolist())
+        for name in sorted(names, key=lambda name: (name in TRAINING, sizes[name] is None)):
+            if name in TRAINING and exclude and barred is None:
+                barred = exclude(drawn)
+                free -= barred
+            own = free & set(allowed[name].tolist()) if allowed and name in allowed else free
+            size = len(own) if sizes[name] is None else int(sizes[name] or 0)
+            _check_left(candidates, name, size, len(own), len(barred or ()))
+            drawn[name] = stratified_sample(list(own), candidates.strata, size, seeded(seed, name))
+            free.difference_update(drawn[name])
     return drawn
 
 
@@ -82,11 +102,25 @@ def strata_of(table: pa.Table, columns: Sequence[str], origin: str) -> list[str]
     ]
 
 
-def _check_sizes(source: Candidates, sizes: Mapping[str, int]) -> None:
-    asked = sum(sizes.values())
+def _check_sizes(source: Candidates, sizes: Mapping[str, int | None]) -> None:
+    asked = sum(size if size is not None else 1 for size in sizes.values())
     if asked > len(source.rows):
-        parts = " + ".join(f"{FLAGS[name]} {size}" for name, size in sizes.items())
+        parts = " + ".join(
+            f"{FLAGS[name]} {'none (at least 1)' if size is None else size}"
+            for name, size in sizes.items()
+        )
+        lost = ", ".join(f"{reason} {rows}" for reason, rows in source.lost.items() if rows)
         raise BadInput(
             f"{source.origin}: {parts} asks for {asked} rows, but {len(source.rows)} of "
-            f"{len(source.strata)} are left after filtering; ask for fewer or filter less"
+            f"{len(source.strata)} are left after filtering{f' ({lost})' if lost else ''}; "
+            "ask for fewer or filter less"
+        )
+
+
+def _check_left(source: Candidates, name: str, size: int, left: int, barred: int) -> None:
+    if max(size, 1) > left:
+        near = f", {barred} near-duplicates of query and eval rows left out" if barred else ""
+        raise BadInput(
+            f"{source.origin}: {FLAGS[name]} {size or 'none'} asks for {max(size, 1)} rows, but "
+            f"{left} are left to it{near}; ask for fewer"
         )

@@ -1,0 +1,141 @@
+"""Which rows a split may be drawn from, where whole groups of rows belong on one side.
+
+Two wishes are met here. `--disjoint-by COLUMN` (`--word-disjoint` is that with `target_word`): no
+value of the column that eval has is in query, train_base or score_pool. `--query-fraction F`: the
+held-out rows are shared out between query and eval group by group, F of the groups to query.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from whence.data.partition import Candidates
+from whence.data.splits import seeded
+from whence.errors import BadInput
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+
+Keys = Sequence[str | None]
+
+
+@dataclass(frozen=True)
+class Shared:
+    """allowed: split → ascending indices that it may be drawn from. policy: for the manifest."""
+
+    allowed: Mapping[str, np.ndarray]
+    policy: dict[str, Any]
+
+
+def keys_of(table: pa.Table, column: str, origin: str, flag: str) -> Keys:
+    """The value of every row in `column` as text, case folded; None where it has none.
+
+    Raises BadInput for a column that is not there or that holds lists or objects.
+    """
+    import difflib
+
+    import pyarrow as pa
+
+    if column not in table.column_names:
+        near = difflib.get_close_matches(column, table.column_names, n=1)
+        hint = f'did you mean "{near[0]}"? ' if near else ""
+        raise BadInput(
+            f'{origin}: no column "{column}", which {flag} needs; {hint}it has '
+            f"{', '.join(table.column_names)}"
+        )
+    if pa.types.is_nested(table[column].type):
+        raise BadInput(f'{origin}: column "{column}" holds {table[column].type}; {flag} needs text')
+    texts = [None if v is None else str(v).strip() for v in table[column].to_pylist()]
+    return [text.casefold() if text else None for text in texts]
+
+
+def share_out(
+    train: tuple[Candidates, Keys],
+    held_out: tuple[Candidates, Keys] | None,
+    sizes: Mapping[str, int | None],
+    *,
+    seed: int,
+    query_fraction: float | None,
+    disjoint_by: str | None,
+) -> Shared:
+    """Decide for every value of the keys whether its rows may evaluate or may not.
+
+    keys: of every row, from `disjoint_by` or else the groups. With `query_fraction` that share of
+    the held-out values goes to query and the rest to eval; without, values are drawn for eval until
+    it can be filled (where eval takes all that is left: for query). Without `held_out` the training
+    rows serve all. Raises BadInput, with the counts, where a side stays too small.
+    """
+    import numpy as np
+
+    candidates, keys = held_out or train
+    known = [int(i) for i in candidates.rows if keys[i] is not None]
+    counts = Counter(str(keys[i]) for i in known)
+    order = sorted(counts)
+    order = [order[i] for i in seeded(seed, "groups of eval").permutation(len(order))]
+    if query_fraction is not None:
+        of_eval = set(order[_for_query(candidates, len(order), query_fraction) :])
+    elif (size := sizes["eval"]) is not None:
+        of_eval = _until(order, counts, size)
+    else:
+        of_eval = set(order) - _until(order, counts, sizes["attr_query"] or 0)
+
+    def rows(side: tuple[Candidates, Keys], wanted: bool) -> np.ndarray:
+        of_side, own = side
+        return np.array(
+            [int(i) for i in of_side.rows if own[i] is not None and (own[i] in of_eval) is wanted],
+            dtype=np.int64,
+        )
+
+    allowed = {
+        "eval": rows((candidates, keys), True),
+        "attr_query": rows((candidates, keys), False),
+    }
+    policy: dict[str, Any] = {"groups_in_eval": len(of_eval), "groups": len(order)}
+    if disjoint_by is None:
+        return Shared(allowed, policy)
+    allowed["train_base"] = allowed["score_pool"] = rows(train, False)
+    missing = sum(train[1][i] is None for i in train[0].rows)
+    policy |= {
+        "disjoint_by": disjoint_by,
+        "training_rows_without_value": missing,
+        "training_rows_with_a_value_of_eval": len(train[0].rows)
+        - missing
+        - len(allowed["train_base"]),
+        "held_out_rows_without_value": len(candidates.rows) - len(known) if held_out else missing,
+    }
+    for name, size in sizes.items():
+        if len(allowed[name]) < (size or 1):
+            raise BadInput(
+                f"--disjoint-by {disjoint_by}: {name} needs {size or 'some'} rows and has "
+                f"{len(allowed[name])}, after {len(of_eval)} of {len(order)} values went to eval "
+                f"({len(allowed['eval'])} rows), {policy['training_rows_with_a_value_of_eval']} "
+                f"training rows have those too and {missing} have no value; ask for fewer rows "
+                "or give more values"
+            )
+    return Shared(allowed, policy)
+
+
+def _for_query(candidates: Candidates, groups: int, fraction: float) -> int:
+    """How many groups go to query: `fraction` of them, leaving either side one at least."""
+    if groups < 2:
+        raise BadInput(
+            f"{candidates.origin}: --query-fraction {fraction} shares out groups, but its "
+            f"{len(candidates.rows)} rows that are left are of {groups} group"
+            f"{'' if groups == 1 else 's'}; give sizes instead, with --query-fraction none"
+        )
+    return max(1, min(round(fraction * groups), groups - 1))
+
+
+def _until(order: Sequence[str], counts: Mapping[str, int], size: int) -> set[str]:
+    taken: set[str] = set()
+    rows = 0
+    for value in order:
+        if rows >= size:
+            break
+        taken.add(value)
+        rows += counts[value]
+    return taken
