@@ -25,6 +25,20 @@ from whence.errors import BadInput
             "rnd=matched_random:of=my-top.1",
             Arm("rnd", "matched_random", "matched_random:of=my-top.1", of="my-top.1"),
         ),
+        (
+            "matched_random:of=top:overlap=yes",
+            Arm(
+                "matched_random_of_top_overlap_yes",
+                "matched_random",
+                "matched_random:of=top:overlap=yes",
+                of="top",
+                overlap=True,
+            ),
+        ),
+        (
+            "m=matched_random:overlap=no",
+            Arm("m", "matched_random", "matched_random:overlap=no"),
+        ),
         ("full", Arm("full", "full", "full")),
         ("top:3:by=bm25", Arm("top_3_by_bm25", "top", "top:3:by=bm25", size=3, by="bm25")),
         ("p=bottom:3:by=my-p.2", Arm("p", "bottom", "bottom:3:by=my-p.2", size=3, by="my-p.2")),
@@ -77,6 +91,10 @@ def test_forms(text: str, arm: Arm) -> None:
         ("matched_random:by=x", "not of the form"),
         ("matched_random:of=top:by=x", "not of the form"),
         ("random:3:after=1:after=2", "not of the form"),
+        ("matched_random:of=top:overlap=maybe", "not of the form"),
+        ("matched_random:overlap=yes:overlap=yes", "not of the form"),
+        ("random:3:overlap=yes", "not of the form"),
+        ("top:3:overlap=yes", "not of the form"),
         ("", "expected"),
     ],
 )

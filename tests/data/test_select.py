@@ -108,6 +108,38 @@ def test_arms_of_the_notes(folder: Path) -> None:
     assert "matched_random_of_top" in result.finding().rows[3]
 
 
+def test_controls_with_and_without_overlap_are_arms_of_one_draw(folder: Path) -> None:
+    apart, among = "apart=matched_random:of=top", "among=matched_random:of=top:overlap=yes"
+    arms = select(config(folder, "top:30", apart, among)).arms
+    assert arms["apart"]["shared_rows"]["top_30"] == 0
+    assert arms["among"]["shared_rows"]["top_30"] > 0
+    alone = select(config(folder, "top:30", apart, out="alone")).arms
+    assert alone["apart"] == {
+        **arms["apart"],
+        "shared_rows": {"top_30": 0},
+    }, "one control changed what the other one drew"
+
+
+def test_overlap_is_as_often_as_chance_has_it(folder: Path) -> None:
+    """A stratum of n rows, w of them among the top, is drawn from w times: w²/n of them expected."""
+    pool, ranking = make_pool(), make_ranking(make_pool())
+    arms = parse_arms(["top=top:30", "m=matched_random:of=top:overlap=yes"])
+    ranked = ranking.set_index("row_id").loc[pool["row_id"]]
+    lengths = ranked["length_tokens"].to_numpy()
+    bins = np.searchsorted(np.quantile(lengths, [0.2, 0.4, 0.6, 0.8]), lengths, side="left")
+    strata = pd.DataFrame(
+        {"key": pool["category"] + bins.astype(str), "top": ranked["rank"].to_numpy() <= 30}
+    ).groupby("key")["top"]
+    expected = (strata.sum() ** 2 / strata.size()).sum()
+    shared = [
+        len(set(drawn["m"].row_ids) & set(drawn["top"].row_ids))
+        for seed in range(200)
+        for drawn in [draw_arms(arms, ranking, pool, seed, match_on=["category"])]
+    ]
+    assert np.mean(shared) == pytest.approx(expected, abs=4 * np.std(shared) / np.sqrt(200))
+    assert 0 < expected < 15
+
+
 def test_subset_manifest_says_what_a_control_is_worth(folder: Path) -> None:
     select(config(folder, "top:100", "rest=random:20:after=100", "rnd=matched_random:of=rest"))
     subsets = json.loads((folder / "selected/subsets/subset_manifest.json").read_text())

@@ -4,6 +4,7 @@
     window:301-500          ranks 301 to 500, both in     full         the whole pool
     random:200              200 rows of the pool          random:200:after=500   … below rank 500
     matched_random:of=top   as many rows as another arm, alike in strata and length, not its own
+    matched_random:of=top:overlap=yes       … its own among them, as chance would have it
     top:300:by=bm25         the 300 best of another ranking of the pool (`whence.data.rankings`)
 
 An arm may carry a name: `mytop=top:300`. Without one its name is the text with underscores.
@@ -23,15 +24,16 @@ Kind = Literal["top", "bottom", "window", "random", "matched_random", "full"]
 
 GRAMMAR = (
     "top:K, bottom:K, window:A-B, random:K[:after=R] (each with :by=RANKING if wanted), "
-    "matched_random[:of=ARM], full"
+    "matched_random[:of=ARM][:overlap=yes], full"
 )
 
 
 @dataclass(frozen=True)
 class Arm:
     """One arm. `size` is set for top, bottom and random; `first`, `last` (1-based ranks, both
-    included) for window; `after` may be for random, `of` (another arm's name or kind) for
-    matched_random, `by` (the name of a ranking; None is the one of the scores) for what has ranks.
+    included) for window; `after` may be for random, `of` (another arm's name or kind) and `overlap`
+    (whether that arm's rows may be drawn too) for matched_random, `by` (the name of a ranking; None
+    is the one of the scores) for what has ranks.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Arm:
     after: int = 0
     of: str | None = None
     by: str | None = None
+    overlap: bool = False
 
     @property
     def ranked(self) -> bool:
@@ -60,13 +63,13 @@ _FORMS: dict[Kind, str] = {
     "full": r"full",
 }
 RANKING_NAME = rf"column:[^:=]+|{_NAME}"
-_OPTIONS = {"after": r"\d+", "of": _NAME, "by": RANKING_NAME}
+_OPTIONS = {"after": r"\d+", "of": _NAME, "by": RANKING_NAME, "overlap": r"yes|no"}
 _TAKES: dict[Kind, tuple[str, ...]] = {
     "top": ("by",),
     "bottom": ("by",),
     "window": ("by",),
     "random": ("after", "by"),
-    "matched_random": ("of",),
+    "matched_random": ("of", "overlap"),
     "full": (),
 }
 
@@ -101,7 +104,15 @@ def parse_arm(text: str) -> Arm:
             f"--arm {text}: the window ends before it begins; write the lower rank first"
         )
     name = named["name"] or re.sub(r"[^A-Za-z0-9.]+", "_", spec)
-    return Arm(name, kind, spec, of=options.get("of"), by=options.get("by"), **numbers)
+    return Arm(
+        name,
+        kind,
+        spec,
+        of=options.get("of"),
+        by=options.get("by"),
+        overlap=options.get("overlap") == "yes",
+        **numbers,
+    )
 
 
 def parse_arms(texts: Sequence[str]) -> list[Arm]:

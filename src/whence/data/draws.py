@@ -81,8 +81,9 @@ def draw_arms(
     ranking: `row_id` and `rank` (1 is best) or `score` (highest is best), one row per pool row, and
     `length_tokens` where known. rankings: the same by name, for arms with `by`. pool: `row_id`,
     `prompt`, `completion` and the `match_on` columns. Each random arm has its own stream under
-    `seed`, keyed by its name, so adding an arm changes no other. Raises BadInput when an arm asks
-    for more rows or ranks than there are, or for a ranking that is not among them.
+    `seed`, keyed by its name, so adding an arm changes no other. allow_overlap: what `overlap=yes`
+    says of one matched_random, said of all. Raises BadInput when an arm asks for more rows or ranks
+    than there are, or for a ranking that is not among them.
     """
     kinds = {arm.name: arm.kind for arm in arms if arm.kind != "matched_random"}
     drawn: dict[str, Drawn] = {}
@@ -120,7 +121,7 @@ def _draw(
             match_on=match_on,
             length_bins=LENGTH_BINS,
             seed=seed,
-            allow_overlap=allow_overlap,
+            allow_overlap=allow_overlap or arm.overlap,
             token_lengths=lengths,
             name=arm.name,
         )

@@ -51,8 +51,8 @@ class ExperimentConfig(ModelSettings, OutputConfig):
         default=("top:500", "matched_random:of=top"),
         min_length=1,
         description="What to train on: `top:K`, `bottom:K`, `window:A-B`, `random:K[:after=R]`, "
-        "`matched_random[:of=ARM]`, `full`, each with a name if wanted (`mine=top:300`); "
-        "what has ranks may end in `:by=RANKING`.",
+        "`matched_random[:of=ARM][:overlap=yes]`, `full`, each with a name if wanted "
+        "(`mine=top:300`); what has ranks may end in `:by=RANKING`.",
     )
     rankings: dict[str, Path] = Field(
         default={},
