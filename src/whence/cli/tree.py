@@ -28,6 +28,7 @@ class Command:
 
 GROUPS = {
     "data": "which training examples made the model better at this",
+    "games": "synthetic word games: models play, their games become training rows",
     "heads corpora": "probe corpora: prompts in pairs, with a target and a foil",
     "heads": "which attention heads and layers carry or suppress it",
     "sae": "which features of a sparse autoencoder go with attribution",
@@ -143,6 +144,13 @@ COMMANDS = {
         summary="Retrain on several subsets over several seeds and give a verdict.",
         example="whence data experiment examples/tiny-games/experiment.yaml",
         positional="config",
+    ),
+    "games generate": Command(
+        config="whence.data.games.generate:GenerateConfig",
+        run="whence.data.games.generate:generate",
+        summary="Let models play taboo through an endpoint or here, and write rows to train on.",
+        example="whence games generate --backend local --model tiny "
+        "--instances taboo/in/instances.json --games-per-guesser 20 --output-dir runs/synthetic",
     ),
     "sae extract": Command(
         config="whence.sae.extract:ExtractConfig",
