@@ -121,7 +121,7 @@ def test_controls_with_and_without_overlap_are_arms_of_one_draw(folder: Path) ->
 
 
 def test_overlap_is_as_often_as_chance_has_it(folder: Path) -> None:
-    """A stratum of n rows, w of them among the top, is drawn from w times: w²/n of them expected."""
+    """A stratum of n rows, w of them of the top, is drawn from w times: w²/n of those expected."""
     pool, ranking = make_pool(), make_ranking(make_pool())
     arms = parse_arms(["top=top:30", "m=matched_random:of=top:overlap=yes"])
     ranked = ranking.set_index("row_id").loc[pool["row_id"]]

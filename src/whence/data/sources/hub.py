@@ -23,7 +23,7 @@ def pin(name: str, revision: str | None) -> str:
     """The commit that `revision` (None: the newest) of a hub data set is now."""
     from huggingface_hub import HfApi
 
-    with _one_line(name):
+    with in_one_line(name):
         return str(HfApi().dataset_info(name, revision=revision).sha)
 
 
@@ -37,7 +37,7 @@ def choose_config(
     """
     from datasets import get_dataset_config_names
 
-    with _one_line(name):
+    with in_one_line(name):
         available = list(get_dataset_config_names(name, revision=revision))
     if wanted is None or wanted in available:
         return wanted
@@ -51,6 +51,21 @@ def choose_config(
     )
 
 
+def open_splits(
+    name: str, config: str | None, revision: str | None
+) -> Mapping[str, IterableDataset]:
+    """The splits of a data set, not yet read. Raises BadInput where there is no train split."""
+    from datasets import load_dataset
+
+    with in_one_line(name):
+        splits: Mapping[str, IterableDataset] = load_dataset(
+            name, config, revision=revision, streaming=True
+        )
+    if "train" not in splits:
+        raise BadInput(f"{name}: has no train split, but {', '.join(splits)}; use --train-file")
+    return splits
+
+
 def stream(
     name: str, config: str | None, *, revision: str | None, limits: Mapping[str, int | None]
 ) -> list[Source]:
@@ -61,14 +76,7 @@ def stream(
     its index in the split. Raises BadInput when the data set cannot be reached or has no train
     split.
     """
-    from datasets import load_dataset
-
-    with _one_line(name):
-        splits: Mapping[str, IterableDataset] = load_dataset(
-            name, config, revision=revision, streaming=True
-        )
-    if "train" not in splits:
-        raise BadInput(f"{name}: has no train split, but {', '.join(splits)}; use --train-file")
+    splits = open_splits(name, config, revision)
     train, test = limits["train"], limits["test"]
     held_out = next((split for split in HELD_OUT_NAMES if split in splits), None)
     if held_out:
@@ -77,8 +85,8 @@ def stream(
         wanted = {"train": None if train is None or test is None else train + test}
     sources = []
     for split, limit in wanted.items():
-        available = _size(splits[split], split)
-        with _one_line(name):
+        available = split_size(splits[split], split)
+        with in_one_line(name):
             table = _first_rows(splits[split], limit, f"reading {name} {split}", available)
         if not table.num_rows:
             raise BadInput(f"{name}: its {split} split has no rows")
@@ -105,13 +113,15 @@ def _first_rows(
     return pa.concat_tables(parts, promote_options="permissive") if parts else pa.table({})
 
 
-def _size(rows: IterableDataset, split: str) -> int | None:
+def split_size(rows: IterableDataset, split: str) -> int | None:
+    """How many rows a split has, where the data set says so."""
     known: Mapping[str, Any] = rows.info.splits or {}
     return known[split].num_examples or None if split in known else None
 
 
 @contextmanager
-def _one_line(name: str) -> Iterator[None]:
+def in_one_line(name: str) -> Iterator[None]:
+    """Whatever goes wrong inside is BadInput that names the data set and says what to do."""
     try:
         yield
     except Exception as error:  # the hub's client raises whatever its HTTP library does

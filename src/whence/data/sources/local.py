@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from whence.data.sources.source import Source
@@ -23,19 +24,22 @@ def read_files(train_file: Path, test_file: Path | None) -> list[Source]:
     return [_source("train", train_file), _source("test", test_file)]
 
 
-def read_folder(folder: Path) -> list[Source] | None:
-    """The train split of a folder and, where it has one, its test (or else validation) split.
+def read_folder(
+    folder: Path, held_out_names: Sequence[str] = HELD_OUT_NAMES
+) -> list[Source] | None:
+    """The train split of a folder and, where it has one, its held-out split: test, or else
+    validation, or as `held_out_names` has it.
 
     The folder holds `train.parquet` or `train.jsonl` (and `test.…`), folders of those names written
     by `save_to_disk`, or is such a data set itself (all train). None when it is none of these.
     """
     if (folder / "state.json").is_file():
         return [_source("train", folder)]
-    found = {name: _split_in(folder, name) for name in ("train", *HELD_OUT_NAMES)}
+    found = {name: _split_in(folder, name) for name in ("train", *held_out_names)}
     train = found["train"]
     if not train:
         return None
-    held_out = next((name for name in HELD_OUT_NAMES if found[name]), None)
+    held_out = next((name for name in held_out_names if found[name]), None)
     sources = [_source("train", train)]
     if held_out and (path := found[held_out]):
         sources.append(_source(held_out, path))
