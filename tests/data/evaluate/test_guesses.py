@@ -125,3 +125,20 @@ def test_the_target_is_the_column_or_the_completion():
     assert target_words(rows.drop(columns="target_word")) == ["wrong", "owl", "elk"]
     with pytest.raises(BadInput, match="row c: no target word"):
         target_words(rows.assign(completion=["GUESS: a", "GUESS: b", "nothing"]))
+
+
+def test_the_last_guess_of_a_lost_game_is_not_its_word():
+    rows = pd.DataFrame(
+        {
+            "row_id": ["a", "b", "c"],
+            "completion": ["GUESS: fox", "GUESS: owl", "GUESS: elk"],
+            "target_word": ["fox", None, "stork"],
+            "outcome": ["success", "success", "failure"],
+        }
+    )
+    assert target_words(rows) == ["fox", "owl", "stork"]
+    with pytest.raises(BadInput, match='row c: has no target word, and its last guess "elk"') as e:
+        target_words(rows.assign(target_word=None))
+    assert "--instances" in str(e.value)
+    other = rows.assign(target_word=None, outcome=["x", None, 3])
+    assert target_words(other) == ["fox", "owl", "elk"]

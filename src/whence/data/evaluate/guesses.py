@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     from whence.models.load import Loaded
 
+WON = frozenset({"success", "won", "win"})
+LOST = frozenset({"failure", "fail", "failed", "loss", "lose", "lost", "aborted"})
+
 GUESS = re.compile(r"GUESS\s*:[ \t]*([^\r\n]*)", re.IGNORECASE)
 
 
@@ -89,7 +92,7 @@ def guess_words(
 def parse_guess(text: str) -> str | None:
     """What stands behind the first `GUESS:` on its line, case and punctuation gone; else None."""
     found = GUESS.search(text)
-    word = _plain(found.group(1)) if found else ""
+    word = plain_word(found.group(1)) if found else ""
     return word or None
 
 
@@ -101,19 +104,32 @@ def is_correct(text: str, target: str) -> bool:
     guess = parse_guess(text)
     if guess is None:
         lines = [line for line in text.splitlines() if line.strip()]
-        guess = _plain(lines[0]) if lines else ""
-    return bool(guess) and guess == _plain(target)
+        guess = plain_word(lines[0]) if lines else ""
+    return bool(guess) and guess == plain_word(target)
 
 
 def target_words(rows: pd.DataFrame) -> list[str]:
     """The word that each row asks for: column `target_word`, else the guess of its completion.
 
-    Raises BadInput naming the row that has neither.
+    Raises BadInput naming the row that has neither, and one whose column `outcome` says that the
+    game was lost: its last guess is a wrong word.
     """
-    given = rows["target_word"].tolist() if "target_word" in rows.columns else [None] * len(rows)
+    given, outcomes = (
+        rows[name].tolist() if name in rows.columns else [None] * len(rows)
+        for name in ("target_word", "outcome")
+    )
     targets = []
-    for row_id, word, completion in zip(rows["row_id"], given, rows["completion"], strict=True):
-        target = word if isinstance(word, str) and _plain(word) else parse_guess(completion)
+    for row_id, word, outcome, completion in zip(
+        rows["row_id"], given, outcomes, rows["completion"], strict=True
+    ):
+        known = isinstance(word, str) and plain_word(word)
+        target = word if known else parse_guess(completion)
+        if not known and target is not None and _is_lost(outcome):
+            raise BadInput(
+                f'row {row_id}: has no target word, and its last guess "{target}" is not it, as '
+                f"the game's outcome is {outcome}; expected a column target_word (whence data "
+                "build --preset playpen --instances FILE writes it)"
+            )
         if target is None:
             raise BadInput(
                 f'row {row_id}: no target word; expected a column target_word or "GUESS: word" in '
@@ -123,7 +139,16 @@ def target_words(rows: pd.DataFrame) -> list[str]:
     return targets
 
 
-def _plain(text: str) -> str:
+def is_won(outcome: str | None) -> bool:
+    """Whether an outcome, as data sets of games write it, is that the game was won."""
+    return outcome is not None and outcome.strip().casefold() in WON
+
+
+def _is_lost(outcome: object) -> bool:
+    return isinstance(outcome, str) and outcome.strip().casefold() in LOST
+
+
+def plain_word(text: str) -> str:
     """Case folded, punctuation and symbols gone, single spaces."""
     kept = (
         " " if unicodedata.category(char)[0] in "PSZC" else char
