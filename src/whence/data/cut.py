@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 ROWS_PER_READ = 1_000
-WORD = re.compile(r"\S+")
+# What Arrow means by white space, so that rows are cut as they are counted.
+WORD = re.compile(r"\S+", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -63,14 +64,20 @@ def cut_rows(rows: Rows, limit: int, tokenizer: PreTrainedTokenizerBase | None) 
             [text or "" for text in batch.column(name).to_pylist()]
             for name in ("prompt", "completion")
         )
-        of_prompt, of_completion = count(before, tokenizer), count(after, tokenizer)
+        read = tokenizer(before, add_special_tokens=False, verbose=False) if tokenizer else None
+        of_prompt = np.array([len(ids) for ids in read["input_ids"]]) if read else count(before)
+        of_completion = count(after, tokenizer)
         lengths[start : start + len(before)] = of_prompt + of_completion
         for offset in np.flatnonzero(of_prompt + of_completion > limit):
             at = start + int(offset)
             room = limit - int(of_completion[offset])
             if not usable[at]:
                 continue
-            kept, length = _last(before[offset], room, tokenizer)
+            text = before[offset]
+            if read and 0 < room < of_prompt[offset]:
+                first = read.token_to_chars(int(offset), int(of_prompt[offset]) - room)
+                text = text[first.start :].lstrip()
+            kept, length = _last(text, room, tokenizer)
             if not kept:
                 no_room[at] = True
                 continue
@@ -100,7 +107,7 @@ def cut_rows(rows: Rows, limit: int, tokenizer: PreTrainedTokenizerBase | None) 
     )
 
 
-def count(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase | None) -> np.ndarray:
+def count(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase | None = None) -> np.ndarray:
     """Tokens of each text, without special ones; without a tokenizer, words between white space."""
     import numpy as np
     import pyarrow as pa
@@ -117,23 +124,21 @@ def count(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase | None) -> np
 
 def _last(text: str, room: int, tokenizer: PreTrainedTokenizerBase | None) -> tuple[str, int]:
     """The end of `text` in at most `room` tokens, and how many it has; "" where none fits."""
-    while room > 0:
-        starts = _token_starts(text, tokenizer)
-        if len(starts) <= room:
-            return (text, len(starts)) if text.strip() else ("", 0)
-        # Read by itself the rest may have more tokens than it had in the whole: so look again.
-        shorter = text[starts[-room] :].lstrip()
-        if len(shorter) >= len(text):
-            room -= 1
-        else:
-            text = shorter
-    return "", 0
-
-
-def _token_starts(text: str, tokenizer: PreTrainedTokenizerBase | None) -> list[int]:
+    if room < 1:
+        return "", 0
     if tokenizer is None:
-        return [word.start() for word in WORD.finditer(text)]
-    found = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)[
-        "offset_mapping"
-    ]
-    return [start for start, _ in found]
+        starts = [word.start() for word in WORD.finditer(text)]
+        return text[starts[-min(room, len(starts))] :], min(room, len(starts))
+    # Read by itself the rest may have more tokens than it had in the whole: so look again.
+    keep = room
+    while True:
+        read = tokenizer(text, add_special_tokens=False, verbose=False)
+        tokens = len(read["input_ids"])
+        if tokens <= room:
+            return (text, tokens) if text.strip() else ("", 0)
+        shorter = text[read.token_to_chars(tokens - keep).start :].lstrip()
+        if len(shorter) == len(text):  # the first of several tokens of one character
+            keep -= 1
+        if not keep or not shorter:
+            return "", 0
+        text = shorter
