@@ -11,6 +11,7 @@ from whence.tiny.make import MakeConfig, make
 
 FILES = {
     "games": {"pool.jsonl": 20, "test.jsonl": 8},
+    "players": {"describer.jsonl": 20, "guesser.jsonl": 20},
     "probes": {f"{n}.jsonl": 20 for n in ("facts", "negation", "counterfactual", "logic")},
     "traces": {"traces.jsonl": 20},
     "corpus": {"corpus.jsonl": 20},

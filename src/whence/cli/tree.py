@@ -59,8 +59,14 @@ COMMANDS = {
     "tiny make": Command(
         config="whence.tiny.make:MakeConfig",
         run="whence.tiny.make:make",
-        summary="Write data of the tiny world: games, probes, traces or corpus.",
+        summary="Write data of the tiny world: games, players, probes, traces or corpus.",
         example="whence tiny make --kind games --out runs/games",
+    ),
+    "tiny grade": Command(
+        config="whence.tiny.grade:GradeConfig",
+        run="whence.tiny.grade:grade",
+        summary="Hold generated games of the tiny world against the world: planted truth.",
+        example="whence tiny grade --rows runs/synthetic/rows_wordguesser.jsonl --out runs/graded",
     ),
     "tiny train": Command(
         config="whence.tiny.train:TrainConfig",
@@ -108,6 +114,13 @@ COMMANDS = {
         summary="Rank the pool's examples by how much their gradients help the query.",
         example="whence data score --manifest runs/gsm8k/manifest.json "
         "--adapter-path runs/gsm8k/adapter --subset-k 100 --output-dir runs/gsm8k/score",
+    ),
+    "data stability": Command(
+        config="whence.data.stability:StabilityConfig",
+        run="whence.data.stability:stability",
+        summary="Say how far rankings agree when queries or projections are drawn anew.",
+        example="whence data stability --scores runs/gsm8k/score runs/gsm8k/score-query "
+        "--manifest runs/gsm8k/manifest.json --output-dir runs/gsm8k/stability",
     ),
     "data select": Command(
         config="whence.data.select:SelectConfig",

@@ -33,7 +33,7 @@ class Mix:
     wrong: int = 96
 
 
-def instruction(max_turns: int) -> str:
+def instruction(max_turns: int | str) -> str:
     return f"Guess the secret word. You have {max_turns} tries."
 
 
@@ -48,7 +48,7 @@ def play(thing: Thing, guesses: Sequence[str], clue_sets: Sequence[Sequence[str]
     return messages
 
 
-def _game(
+def draw_game(
     thing: Thing, world: World, rng: random.Random, used: set[tuple[str, ...]], *, wrong: bool
 ) -> Messages:
     """One game of 1–3 turns whose clues, taken together, point to the thing alone.
@@ -85,7 +85,7 @@ def _rows(
     for index in range(count):
         thing = things[index % len(things)]
         seen = used.setdefault(thing.name, set())
-        messages = _game(thing, world, rng, seen, wrong=kind == "wrong")
+        messages = draw_game(thing, world, rng, seen, wrong=kind == "wrong")
         rows.append(
             {
                 "messages": messages,

@@ -13,19 +13,22 @@ from pydantic import Field
 
 from whence.runs.config import Config
 from whence.runs.finding import Finding
-from whence.runs.jsonfile import write_jsonl
+from whence.runs.jsonfile import write_json, write_jsonl
 from whence.runs.store import open_run
 from whence.tiny.corpus import documents
 from whence.tiny.games import Mix, make_games
+from whence.tiny.players import make_instances, make_players
 from whence.tiny.probes import PROBES, make_probes
 from whence.tiny.traces import make_trace
 from whence.tiny.world import World, make_world
 
-Kind = Literal["games", "probes", "traces", "corpus"]
+Kind = Literal["games", "players", "probes", "traces", "corpus"]
+
+INSTANCES = "instances.json"
 
 
 class MakeConfig(Config):
-    """Write games, probe corpora, reasoning traces or plain text of the tiny world."""
+    """Write games, players, probe corpora, reasoning traces or plain text of the tiny world."""
 
     not_identity: ClassVar[frozenset[str]] = frozenset({"out", "overwrite"})
 
@@ -34,8 +37,8 @@ class MakeConfig(Config):
     count: int | None = Field(
         default=None,
         ge=1,
-        description="How many: pool games (750), probes of each corpus (200), traces (200) or "
-        "documents (10000).",
+        description="How many: pool games (750), games of each player (600), probes of each corpus "
+        "(200), traces (200) or documents (10000).",
     )
     query: int = Field(default=120, ge=1, description="Test games meant as attribution queries.")
     evaluation: int = Field(default=150, ge=1, description="Test games meant for evaluation.")
@@ -67,6 +70,11 @@ def _games(world: World, config: MakeConfig) -> dict[str, Sequence[Mapping[str, 
     return {"pool.jsonl": pool, "test.jsonl": test}
 
 
+def _players(world: World, config: MakeConfig) -> dict[str, Sequence[Mapping[str, Any]]]:
+    describers, guessers = make_players(world, config.count or 600, config.seed)
+    return {"describer.jsonl": describers, "guesser.jsonl": guessers}
+
+
 def _probes(world: World, config: MakeConfig) -> dict[str, Sequence[Mapping[str, Any]]]:
     count = config.count or 200
     return {f"{name}.jsonl": make_probes(world, name, count, config.seed) for name in PROBES}
@@ -85,6 +93,7 @@ def _corpus(world: World, config: MakeConfig) -> dict[str, Sequence[Mapping[str,
 
 _MAKERS: dict[Kind, Callable[[World, MakeConfig], dict[str, Sequence[Mapping[str, Any]]]]] = {
     "games": _games,
+    "players": _players,
     "probes": _probes,
     "traces": _traces,
     "corpus": _corpus,
@@ -93,7 +102,9 @@ _MAKERS: dict[Kind, Callable[[World, MakeConfig], dict[str, Sequence[Mapping[str
 
 def make(config: MakeConfig) -> Made:
     """Write one kind of data as JSONL. The same configuration gives the same bytes."""
-    written = _MAKERS[config.kind](make_world(config.world_seed), config)
+    world = make_world(config.world_seed)
+    written = _MAKERS[config.kind](world, config)
+    words = make_instances(world) if config.kind == "players" else None
     with open_run(
         config.out,
         command="tiny make",
@@ -104,4 +115,10 @@ def make(config: MakeConfig) -> Made:
         if not run.done:
             for name, rows in written.items():
                 write_jsonl(run.folder / name, rows)
-    return Made(config.kind, {config.out / name: len(rows) for name, rows in written.items()})
+            if words:
+                write_json(run.folder / INSTANCES, words)
+    counts = {config.out / name: len(rows) for name, rows in written.items()}
+    if words:
+        each = [len(experiment["game_instances"]) for experiment in words["experiments"]]
+        counts[config.out / INSTANCES] = sum(each)
+    return Made(config.kind, counts)

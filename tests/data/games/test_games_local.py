@@ -86,7 +86,7 @@ def adapters(tmp_path_factory):
         model = get_peft_model(base.model, LoraConfig(r=4, target_modules="all-linear"))
         for name, weight in model.named_parameters():
             if "lora_B" in name:
-                torch.nn.init.normal_(weight, std=0.15)
+                torch.nn.init.normal_(weight, std=1.0)
         folders.append(tmp_path_factory.mktemp("adapters") / str(seed))
         save_adapter(model, base, folders[-1])
         model.unload()
