@@ -41,7 +41,7 @@ class Books:
         self.ledger = Ledger(scratch / "requests.tsv", most_requests)
         self.journal = Journal(folder / GAMES)
         self._folder, self._games, self._settings = folder, games, settings
-        self._every, self._since, self._spoke = every, 0, 0.0
+        self._every, self._since, self._spoke, self._told = every, 0, 0.0, 0
         failed = [r["game_id"] for r in self.journal.read() if cause_of(r) in PASSING_CAUSES]
         if failed:
             self.journal.forget(failed)
@@ -90,7 +90,7 @@ class Books:
     def close(self) -> None:
         """Leave everything on disk as it is now."""
         self.journal.flush()
-        if self._since:
+        if self._told != len(self._briefs):
             self._write_summary(partial=True)
         self.journal.close()
         self.ledger.close()
@@ -104,7 +104,7 @@ class Books:
             partial=partial,
         )
         write_json(self._folder / SUMMARY, content)
-        self._since, self._spoke = 0, time.monotonic()
+        self._spoke, self._told = time.monotonic(), len(self._briefs)
 
 
 def _save_dataset(rows: Path, folder: Path) -> None:

@@ -32,7 +32,6 @@ from whence.runs.jsonfile import read_json
 from whence.runs.progress import Progress
 from whence.runs.store import open_run
 
-
 __all__ = ["GenerateConfig", "GenerateResult", "Stopped", "generate"]
 
 

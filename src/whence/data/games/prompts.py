@@ -47,7 +47,7 @@ def describer_opening(experiment: TabooExperiment, instance: Instance, max_turns
 
 
 def guesser_opening(experiment: TabooExperiment, clue: str, max_turns: int) -> str:
-    """The guesser's first message; clue ("CLUE: …") where the template says `$CLUE$`, else below."""
+    """The guesser's first message, with the clue where the template says `$CLUE$`, else below."""
     template = (experiment.guesser_prompt or GUESSER_PROMPT).replace("$N$", str(max_turns))
     if "$CLUE$" in template:
         return template.replace("$CLUE$", clue)

@@ -119,7 +119,7 @@ def _breaches(words: Sequence[Sequence[str]], one: Forbidden) -> Iterator[tuple[
     """Words of the clue that break the rule of one forbidden word, with how."""
     for parts in words:
         whole = "".join(parts)
-        for candidate in dict.fromkeys((whole, *parts)):
+        for candidate in dict.fromkeys((*parts, whole)):
             how = _how(candidate, one)
             if how:
                 yield "-".join(parts), how
@@ -136,7 +136,7 @@ def _breaches(words: Sequence[Sequence[str]], one: Forbidden) -> Iterator[tuple[
                     continue
                 if joined == one.joined or stem(joined) in one.stems:
                     yield " ".join(window), "written apart"
-    for run in _spelled(flat):
+    for run in _spelled(words):
         if len(one.joined) >= SPELLED and one.joined in run:
             yield run, "spelled out"
 
@@ -154,12 +154,12 @@ def _how(candidate: str, one: Forbidden) -> str | None:
     return None
 
 
-def _spelled(parts: Sequence[str]) -> Iterator[str]:
-    """Runs of single letters, joined."""
+def _spelled(words: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Runs of words of a single letter, joined."""
     run: list[str] = []
-    for part in [*parts, ""]:
-        if len(part) == 1:
-            run.append(part)
+    for word in [*words, ("",)]:
+        if len(word) == 1 and len(word[0]) == 1:
+            run.append(word[0])
             continue
         if len(run) >= SPELLED:
             yield "".join(run)

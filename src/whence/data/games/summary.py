@@ -8,7 +8,6 @@ from itertools import combinations
 from typing import Any
 
 from whence.data.games.ledger import Ledger, per_model
-from whence.stats import Interval, cluster_bootstrap, verdicts
 
 OUTCOMES = ("success", "failure", "aborted", "error")
 COUNTED = ("success", "failure", "aborted")
@@ -70,6 +69,8 @@ def compare_guessers(games: Briefs) -> list[dict[str, Any]]:
     """
     import pandas as pd
 
+    from whence.stats import verdicts
+
     counted = [game for game in games if game["outcome"] in COUNTED]
     items = pd.DataFrame(
         {
@@ -124,6 +125,8 @@ def _rates(games: Briefs, partial: bool) -> dict[str, Any]:
 
 def _mean(name: str, values: Sequence[tuple[str, float]], partial: bool) -> dict[str, Any]:
     """A mean with its 95 % interval over words, or why there is none."""
+    from whence.stats import Interval, cluster_bootstrap
+
     if not values:
         return {name: None, f"{name}_interval": None, f"{name}_note": "no games to average"}
     numbers = [float(value) for _, value in values]
