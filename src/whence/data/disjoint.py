@@ -107,7 +107,8 @@ def share_out(
         - len(allowed["train_base"]),
         "held_out_rows_without_value": len(candidates.rows) - len(known) if held_out else missing,
     }
-    for name, size in sizes.items():
+    for name in sorted(sizes, key=("eval", "attr_query", "train_base", "score_pool").index):
+        size = sizes[name]
         if len(allowed[name]) < (size or 1):
             raise BadInput(
                 f"--disjoint-by {disjoint_by}: {name} needs {size or 'some'} rows and has "

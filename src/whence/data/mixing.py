@@ -46,7 +46,7 @@ def same_columns(tables: Sequence[pa.Table], labels: Sequence[str]) -> list[pa.T
             except pa.ArrowException as error:
                 raise BadInput(
                     f'column "{field.name}": {first[field.name]} has {before.type}, {label} has '
-                    f"{field.type}; give it one type, or keep it out with --withhold {field.name}"
+                    f"{field.type}; give it one type, or another name in one of them"
                 ) from error
             fields[field.name] = whole.field(0)
             first.setdefault(field.name, label)
