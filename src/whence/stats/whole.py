@@ -115,7 +115,7 @@ def statistic_interval(
     clusters: a label per row; None makes each row its own. Fewer than five clusters, a statistic
     without a value, or one that does not change over the draws: no interval, and the reason.
     """
-    members = _members(rows, clusters)
+    members = cluster_members(rows, clusters)
     found = _drawn({"": statistic}, members, draws, seed)[""]
     return _interval(found, len(members), draws, confidence)
 
@@ -139,7 +139,7 @@ def statistic_differences(
     seed changes a fitted ranking, rows are all there is to vary. Raises BadInput for an arm whose
     statistic has no value on all rows.
     """
-    members = _members(rows, clusters)
+    members = cluster_members(rows, clusters)
     wanted = list(pairs)
     names = dict.fromkeys(name for pair in wanted for name in pair)
     point = {name: value_of(statistics[name], rows) for name in names}
@@ -224,7 +224,9 @@ def _interval(
     return Interval(low, high, confidence, method, clusters)
 
 
-def _members(rows: int, clusters: Sequence[object] | NDArray[np.generic] | None) -> list[Rows]:
+def cluster_members(
+    rows: int, clusters: Sequence[object] | NDArray[np.generic] | None
+) -> list[Rows]:
     """The rows of each cluster, clusters in sorted order of their labels."""
     if clusters is None:
         return [np.array([row]) for row in range(rows)]

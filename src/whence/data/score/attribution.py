@@ -15,17 +15,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from whence.data.score import whitening
-from whence.data.score.gradients import collect, ready_for_gradients
-from whence.data.score.memory import refuse_beyond_memory, within_memory
+from whence.data.score.gradients import ready_for_gradients
+from whence.data.score.memory import refuse_beyond_memory
 from whence.data.score.passes import Shared, run_pass
+from whence.data.score.pool import Question, score_pool
 from whence.data.score.settings import ScoreSettings
 from whence.data.score.steps import load_step, save_step
 from whence.errors import BadInput
-from whence.models.batching import token_batches
-from whence.runs.atomic import whole_file
 from whence.runs.fingerprint import fingerprint, hash_path
 from whence.runs.jsonfile import read_json, write_json
-from whence.runs.progress import Progress
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,9 +31,6 @@ if TYPE_CHECKING:
 
     from whence.data.score.tokens import TokenRows
     from whence.models.load import Loaded
-
-BATCHES_PER_SHARD = 8
-"""Batches between two files: a kill loses at most these, and each file costs some milliseconds."""
 
 
 @dataclass(frozen=True)
@@ -67,18 +62,19 @@ def attribute(
     Raises BadInput where the adapter has no linear LoRA layer, where a query has no finite
     gradient, and where the settings need more memory than there is.
     """
-    _claim(work, loaded, pool, query, settings)
+    claim(work, loaded, pool, query, settings)
     with ready_for_gradients(loaded) as targets:
         shared = Shared(loaded, settings, targets)
         preconditioner, mixing = whitening.load_or_fit(
             shared, pool, query, work / "whitening.safetensors"
         )
         gradients = query_gradients(shared, query, preconditioner, work / "query.safetensors")
-        scores, losses = score_pool(shared, pool, gradients, preconditioner, work / "shards")
+        question = Question(gradients, preconditioner)
+        scores, losses = score_pool(shared, pool, [question], work / "shards")
         weights = {name: loaded.model.base_model.get_submodule(name).weight for name in targets}
     adapter = [w for name, w in loaded.model.named_parameters() if ".lora_" in name]
     return Attribution(
-        scores=scores,
+        scores=scores[:, 0],
         losses=losses,
         modules=len(targets),
         attributed_weights=sum(weight.numel() for weight in weights.values()),
@@ -143,100 +139,13 @@ def _fit_query(shared: Shared, query: TokenRows, preconditioner: Any) -> Mapping
     return gradients
 
 
-def score_pool(
-    shared: Shared,
-    pool: TokenRows,
-    gradients: Mapping[str, Tensor],
-    preconditioner: Any,
-    folder: Path,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Scores and mean losses of all pool rows, float32 [rows] each, shard by shard into `folder`.
-
-    Shards that are there already are read, not computed.
-    """
-    import numpy as np
-
-    budget = shared.settings.token_batch_size
-    batches = token_batches(pool.lengths.tolist(), budget)
-    shards = [
-        sorted(index for batch in batches[at : at + BATCHES_PER_SHARD] for index in batch)
-        for at in range(0, len(batches), BATCHES_PER_SHARD)
-    ]
-    files = [folder / f"{number:05}.npz" for number in range(len(shards))]
-    finished = [file.exists() for file in files]
-    scores = np.full(len(pool), np.nan, dtype=np.float32)
-    losses = np.full(len(pool), np.nan, dtype=np.float32)
-    done = sum(len(shard) for shard, is_there in zip(shards, finished, strict=True) if is_there)
-    with Progress("scoring the pool", total=len(pool), done=done) as progress:
-        for shard, file, is_there in zip(shards, files, finished, strict=True):
-            if is_there:
-                with np.load(file) as kept:
-                    scores[shard], losses[shard] = kept["scores"], kept["losses"]
-                continue
-            rows = pool.take(shard)
-            (scores[shard], losses[shard]), budget = within_memory(
-                lambda tokens, rows=rows: _score(  # type: ignore[misc]
-                    shared, rows, gradients, preconditioner, tokens
-                ),
-                budget,
-            )
-            with whole_file(file) as unfinished:
-                np.savez(unfinished, scores=scores[shard], losses=losses[shard])
-            progress.advance(len(shard))
-    return scores, losses
-
-
-def _score(
-    shared: Shared,
-    rows: TokenRows,
-    gradients: Mapping[str, Tensor],
-    preconditioner: Any,
-    token_budget: int,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Scores and mean losses of `rows`; their gradients are scored as they appear and dropped."""
-    import torch
-    from bergson import IndexConfig, InMemoryCollector, Scorer
-    from bergson.score.score_writer import InMemorySequenceScoreWriter
-    from datasets import Dataset
-
-    settings, device = shared.settings, shared.loaded.device
-    writer = InMemorySequenceScoreWriter(len(rows), num_scores=1)
-    scorer = Scorer(
-        query_grads=dict(gradients),
-        modules=list(gradients),
-        writer=writer,
-        device=device,
-        dtype=torch.float32,
-        unit_normalize=settings.unit_normalize,
-        score_mode="nearest" if settings.score_mode == "nearest" else "individual",
-        # H^-1/2 on both sides; without unit norm H^-1 is in the query's gradients already.
-        index_transform=preconditioner.apply
-        if preconditioner is not None and settings.unit_normalize
-        else None,
-    )
-    collector = InMemoryCollector(
-        model=shared.loaded.model.base_model,
-        data=Dataset.from_dict({"length": rows.lengths}),
-        cfg=IndexConfig(run_path=""),
-        processor=shared.processor(),
-        target_modules=shared.targets,
-        scorer=scorer,
-    )
-    collect(
-        shared.loaded,
-        collector,
-        rows,
-        token_batches(rows.lengths.tolist(), token_budget),
-        settings.loss_reduction,
-        lambda _rows: None,
-    )
-    return writer.scores[:, 0].numpy(), collector.per_doc_losses.float().cpu().numpy()
-
-
-def _claim(
+def claim(
     work: Path, loaded: Loaded, pool: TokenRows, query: TokenRows, settings: ScoreSettings
 ) -> None:
-    """Keep what is in `work` if it was made for the same question, else remove it."""
+    """Keep what is in `work` if it was made for the same question, else remove it.
+
+    Every file of `work` and of folders in it that a step leaves (`.safetensors`, `.npz`).
+    """
     question = {
         # Settings may come with those of a command, which change nothing here.
         "settings": {name: getattr(settings, name) for name in ScoreSettings.model_fields},
@@ -263,4 +172,4 @@ def _fingerprint_rows(rows: TokenRows) -> str:
 
 
 def _step_files(work: Path) -> Sequence[Path]:
-    return [*work.glob("*.safetensors"), *work.glob("shards/*.npz")]
+    return [*work.rglob("*.safetensors"), *work.rglob("*.npz")]

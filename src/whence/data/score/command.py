@@ -11,6 +11,7 @@ from pydantic import Field
 
 from whence.data.arms import parse_arms
 from whence.data.draws import LENGTH_BINS, default_match_on, draw_arms
+from whence.data.score.base import with_recorded_base
 from whence.data.score.outputs import write_ranking, write_summary
 from whence.data.score.rows import score_rows
 from whence.data.score.settings import ScoreSettings
@@ -123,7 +124,7 @@ def score(config: ScoreConfig) -> ScoreResult:
     """
     manifest = load_manifest(config.manifest)
     pool, query = manifest.split(config.pool_split), manifest.split(config.query_split)
-    model = _with_base(config)
+    model = with_recorded_base(config, config.adapter_path)
     with open_run(
         config.output_dir,
         command="data score",
@@ -177,31 +178,6 @@ def score(config: ScoreConfig) -> ScoreResult:
     best = pd.read_parquet(config.output_dir / "scores.parquet").nsmallest(5, "rank")
     summary = read_json(config.output_dir / "summary.json")
     return ScoreResult(config.output_dir, summary, best, run.done)
-
-
-def _with_base(config: ScoreConfig) -> ScoreConfig:
-    """The configuration with the base model that the adapter records, where it says auto.
-
-    Raises BadInput where the folder is no adapter, or records no base that can be had.
-    """
-    record = config.adapter_path / "adapter_config.json"
-    if not record.is_file():
-        raise BadInput(
-            f"{config.adapter_path}: no adapter_config.json; expected a LoRA adapter folder"
-        )
-    if config.base_model != "auto":
-        return config
-    recorded = read_json(record)
-    base = recorded.get("base_model_name_or_path")
-    if not base:
-        raise BadInput(f"{record}: records no base model; say which with --base-model")
-    revision = config.revision or recorded.get("revision")
-    found = config.model_copy(update={"base_model": base, "revision": revision})
-    try:
-        found.identity()
-    except BadInput as error:
-        raise BadInput(f"{record}: {error}; say where its base is with --base-model") from error
-    return found
 
 
 def _subset_plan(

@@ -18,15 +18,19 @@ SMALLEST_BUDGET = 16
 """Tokens below which a smaller batch saves nothing worth trying for."""
 
 
-def refuse_beyond_memory(needed: int, device: torch.device, what: str, advice: str) -> None:
-    """Raise BadInput where `needed` bytes are more than is free on the device. 1 GB = 10⁹ bytes."""
+def free_memory(device: torch.device) -> int:
+    """Bytes that are free on the device."""
     import psutil
     import torch
 
     if device.type == "cuda":
-        free = torch.cuda.mem_get_info(device)[0]
-    else:
-        free = psutil.virtual_memory().available
+        return int(torch.cuda.mem_get_info(device)[0])
+    return int(psutil.virtual_memory().available)
+
+
+def refuse_beyond_memory(needed: int, device: torch.device, what: str, advice: str) -> None:
+    """Raise BadInput where `needed` bytes are more than is free on the device. 1 GB = 10⁹ bytes."""
+    free = free_memory(device)
     if needed > free:
         raise BadInput(
             f"{what} needs {needed / 1e9:.1f} GB, but {free / 1e9:.1f} GB are free on "

@@ -30,7 +30,10 @@ class Shared:
         """A Bergson GradientProcessor that projects as the settings say and holds no moments."""
         from bergson import GradientProcessor
 
-        return GradientProcessor(projection_dim=self.settings.projection or None)
+        return GradientProcessor(
+            projection_dim=self.settings.projection or None,
+            projection_seed=self.settings.projection_seed,
+        )
 
     @cached_property
     def sizes(self) -> dict[str, int]:

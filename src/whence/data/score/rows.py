@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from whence.data.score.attribution import Attribution, attribute
 from whence.data.score.settings import ScoreSettings
-from whence.data.score.tokens import named, tokenize_rows
+from whence.data.score.tokens import TokenRows, named, tokenize_rows
 from whence.errors import BadInput
 from whence.models.load import Loaded, load_model, using_adapter
 from whence.runs.ranking import TEXTS, text_digests
@@ -63,8 +63,6 @@ def score_rows(
     Raises BadInput where the adapter is of another base, a row has no labelled token, a score is
     not a finite number, or the settings need more memory than there is.
     """
-    import pandas as pd
-
     loaded = load_model(base) if isinstance(base, str) else base
     tokens = {
         name: tokenize_rows(
@@ -77,21 +75,33 @@ def score_rows(
     }
     with using_adapter(loaded, None if loaded.adapter == adapter else adapter) as adapted:
         found = attribute(adapted, tokens["pool"], tokens["query"], settings, work)
-    _refuse_not_finite(found.scores, pool["row_id"])
-    table = pd.DataFrame(
+    table = score_table(pool, tokens["pool"], found.scores, found.losses)
+    return Scored(table, found, len(query), int(tokens["query"].truncated.sum()))
+
+
+def score_table(
+    pool: pd.DataFrame, tokens: TokenRows, scores: np.ndarray, losses: np.ndarray
+) -> pd.DataFrame:
+    """`Scored.table` from the scores and mean losses of the pool's rows, float32 [rows] each.
+
+    Raises BadInput, naming rows, where a score is not a finite number.
+    """
+    import pandas as pd
+
+    _refuse_not_finite(scores, pool["row_id"])
+    return pd.DataFrame(
         {
             "index": range(len(pool)),
             "row_id": pool["row_id"].astype(str).to_numpy(),
-            "score": found.scores.astype("float64"),
-            "rank": _ranks(found.scores, pool["row_id"]),
-            "length_tokens": tokens["pool"].lengths,
-            "supervised_tokens": tokens["pool"].supervised,
-            "loss": found.losses.astype("float64"),
-            "truncated": tokens["pool"].truncated,
+            "score": scores.astype("float64"),
+            "rank": _ranks(scores, pool["row_id"]),
+            "length_tokens": tokens.lengths,
+            "supervised_tokens": tokens.supervised,
+            "loss": losses.astype("float64"),
+            "truncated": tokens.truncated,
             TEXTS: text_digests(pool),
         }
     )
-    return Scored(table, found, len(query), int(tokens["query"].truncated.sum()))
 
 
 def _ranks(scores: np.ndarray, row_ids: pd.Series) -> np.ndarray:

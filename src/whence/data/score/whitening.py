@@ -26,12 +26,17 @@ MIXING_COMPONENTS = 1000
 
 
 def load_or_fit(
-    shared: Shared, pool: TokenRows, query: TokenRows, file: Path
+    shared: Shared,
+    pool: TokenRows,
+    query: TokenRows,
+    file: Path,
+    pool_moments: Path | None = None,
 ) -> tuple[Any, float | None]:
     """Bergson's dense preconditioner for the settings, and the mixing coefficient if it is mixed.
 
     It is taken from `file` if a run that was cut off has fitted it, and kept there otherwise.
-    (None, None) where the settings want none.
+    pool_moments: where the second moment of the pool lies or is to be kept, so that several sets of
+    queries (each with its `file`) take one pass for it. (None, None) where the settings want none.
     """
     from bergson.hessians.preconditioner import DensePreconditioner
 
@@ -39,14 +44,14 @@ def load_or_fit(
         return None, None
     if not file.exists():
         _refuse_wide_gradients(shared)
-        inverses, mixing = _fit(shared, pool, query)
+        inverses, mixing = _fit(shared, pool, query, pool_moments)
         save_step(file, inverses, {} if mixing is None else {"mixing": repr(mixing)})
     kept, notes = load_step(file, shared.loaded.device)
     return DensePreconditioner(kept), float(notes["mixing"]) if "mixing" in notes else None
 
 
 def _fit(
-    shared: Shared, pool: TokenRows, query: TokenRows
+    shared: Shared, pool: TokenRows, query: TokenRows, pool_moments: Path | None
 ) -> tuple[Mapping[str, Tensor], float | None]:
     from bergson import GradientProcessor
     from bergson.hessians.preconditioner import DensePreconditioner
@@ -55,7 +60,7 @@ def _fit(
     moments = second_moments(shared, query, "second moment of the query")
     mixing = None
     if settings.preconditioning_mode == "mixed":
-        of_pool = second_moments(shared, pool, "second moment of the pool")
+        of_pool = _of_pool(shared, pool, pool_moments)
         mixing = settings.mixing_coefficient
         if mixing is None:
             mixing = balanced_mixture(moments, of_pool)
@@ -66,6 +71,16 @@ def _fit(
         device=_solver(shared),
     )
     return fitted.h_inv, mixing
+
+
+def _of_pool(shared: Shared, pool: TokenRows, file: Path | None) -> dict[str, Tensor]:
+    """The pool's second moments, from `file` where they are kept."""
+    label = "second moment of the pool"
+    if file is None:
+        return second_moments(shared, pool, label)
+    if not file.exists():
+        save_step(file, second_moments(shared, pool, label))
+    return load_step(file, _solver(shared))[0]
 
 
 def _solver(shared: Shared) -> torch.device:
