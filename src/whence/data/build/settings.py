@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from whence.data.sources.mix import GRAMMAR, parse_sources
+from whence.data.sources.mix import parse_sources
 from whence.errors import BadInput
 from whence.runs.config import Config
 
@@ -80,8 +80,11 @@ class BuildConfig(Config):
     )
     source: tuple[str, ...] = Field(
         default=(),
-        description=f"A source to mix, in place of a data set or file; may be given several times. "
-        f"{GRAMMAR}. PLACE is a file, folder or hub id; NAME is written into the column `source`.",
+        description="A source to mix, in place of a data set or file; may be given several times. "
+        "NAME=PLACE, where PLACE is a file, folder or hub id, and NAME goes into the column "
+        "`source`; with options behind it, as in made=rows.jsonl:use=train:cap=500. There are use= "
+        "(train, eval or both), cap= (most rows to draw of each of its splits), config=, "
+        "revision=, messages=, prompt=, completion= (columns), preset=playpen.",
     )
     train_file: Path | None = Field(
         default=None,
