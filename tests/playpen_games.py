@@ -70,7 +70,7 @@ def played(
 
 
 def write_playpen(folder: Path, splits: dict[str, list[dict[str, Any]]], form: str) -> Path:
-    """Write splits as "parquet", "jsonl" (meta as JSON text), "saved", or "hub" (data/<split>-…)."""
+    """Write splits as "parquet", "jsonl" (meta as JSON text), "saved", or "hub" (in `data/`)."""
     from datasets import Dataset, DatasetDict
     from pyarrow import Table
 

@@ -120,7 +120,7 @@ def test_without_describers_a_won_game_tells_the_lost_one(
     )
     assert words["train-0"] == words["train-1"] == things[0].name
     assert words["train-12"] is None, "nobody won task 99"
-    assert described["target_words"] == {"other_games": 3, "own_game": 6, "unknown": 1}
+    assert described["target_words"] == {"other_rows": 3, "own_row": 6, "unknown": 1}
 
 
 def test_the_instances_file_knows_what_nobody_won(
@@ -239,9 +239,9 @@ def test_what_is_no_row_of_games_is_named(
 
 def test_other_data_sets_are_not_played_games(tmp_path: Path) -> None:
     (tmp_path / "train.jsonl").write_text('{"prompt": "a", "completion": "b"}')
-    with pytest.raises(BadInput, match='no column "messages".*it has prompt, completion') as error:
+    with pytest.raises(BadInput, match='no column "messages"') as error:
         read(tmp_path)
-    assert "--preset playpen" in str(error.value)
+    assert "(it has prompt, completion); leave out --preset playpen" in str(error.value)
 
 
 def test_a_row_without_meta_is_none_of_this_game(

@@ -86,11 +86,11 @@ class TargetWords:
             return listed, "instances"
         own, _ = told_by(episode)
         if own is not None:
-            return own, "own_game"
+            return own, "own_row"
         for key in _keys(episode):
             words = self.said.get(key, {})
             if len(words) == 1:
-                return next(iter(words.values())), "other_games"
+                return next(iter(words.values())), "other_rows"
         return None, "unknown"
 
 
