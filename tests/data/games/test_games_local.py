@@ -14,12 +14,14 @@ from peft import LoraConfig, get_peft_model
 from whence.data.evaluate.guesses import guess_words
 from whence.data.games import local
 from whence.data.games.backend import Ask, AskError
+from whence.data.games.generate import GenerateConfig, generate
 from whence.data.games.local import open_local
 from whence.data.instances import read_instances
 from whence.errors import BadInput, WhenceError
 from whence.models.adapters import save_adapter, using_adapter
 from whence.models.alignment import IGNORED, align
 from whence.models.load import load_model
+from whence.runs.jsonfile import read_jsonl
 
 CLUES = ("it is a bird, it is red", "it is gold", "the baker loves it, it is in the cave", "hm")
 CHAT = [
@@ -313,29 +315,29 @@ def test_places_that_are_none_are_refused_before_anything_is_loaded(
         opened({"m": str(moved)})
 
 
-def test_the_real_words_are_played(shared_data):
-    """Every word of the file, describer and guesser, each turn a batch."""
-    instances = read_instances(shared_data / "taboo" / "instances.json")
-    games = [(e, i) for e in instances.experiments for i in e.instances][::4]
-
-    async def game(backend, experiment, instance):
-        told = experiment.describer_prompt.replace("$TARGET_WORD$", instance.target_word)
-        told = told.replace("$REL_WORD$", "\n".join(f"- {w}" for w in instance.related_words))
-        name = f"{instance.experiment}-{instance.task_id}"
-        clue = await backend.ask(
-            Ask(name, "d", [{"role": "user", "content": told}], 12, 0.7, len(name))
+def test_the_real_words_are_played(shared_data, tmp_path):
+    """Through the command, twice, sharing passes differently: the same games."""
+    for concurrency in (16, 3):
+        result = generate(
+            GenerateConfig(
+                backend="local",
+                model="tiny",
+                instances=str(shared_data / "taboo" / "instances.json"),
+                games_per_guesser=12,
+                max_turns=2,
+                describer_max_output_tokens=10,
+                guesser_max_output_tokens=8,
+                concurrency=concurrency,
+                output_dir=tmp_path / str(concurrency),
+            )
         )
-        heard = f"{experiment.guesser_prompt}\n\nCLUE: {clue.text}"
-        return await backend.ask(Ask(name, "g", [{"role": "user", "content": heard}], 8, 0.2, 1))
-
-    async def play(concurrency):
-        backend = opened({"d": "tiny", "g": "tiny"}, concurrency)
-        try:
-            return await asyncio.gather(*(game(backend, e, i) for e, i in games))
-        finally:
-            await backend.close()
-
-    answers = asyncio.run(play(16))
-    assert len(answers) == 15
-    assert all(a.prompt_tokens > 200 and a.completion_tokens for a in answers)
-    assert answers == asyncio.run(play(1))
+        assert result.finding().headline.startswith("12 games")
+    one, other = (read_jsonl(tmp_path / name / "games.jsonl") for name in ("16", "3"))
+    words = read_instances(shared_data / "taboo" / "instances.json").by_task
+    assert {(g["experiment"], g["target_word"]) for g in one} <= {
+        (i.experiment, i.target_word) for i in words.values()
+    }
+    assert len({g["experiment"] for g in one}) == 3
+    assert all(g["outcome"] != "error" and g["usage"]["requests"] for g in one)
+    keys = ("game_id", "outcome", "turns", "describer_messages", "guesser_messages", "usage")
+    assert [[g[k] for k in keys] for g in one] == [[g[k] for k in keys] for g in other]
