@@ -71,13 +71,13 @@ def test_the_real_words_through_every_fault(
     play: Any, endpoint: Endpoint, shared_data: Path, tmp_path: Path
 ) -> None:
     endpoint.set(
-        faults=FAULTS, stall=1.0, retry_after=0.1, skill={"guesser1": 0.6, "guesser2": 0.3}
+        faults=FAULTS, stall=1.8, retry_after=0.1, skill={"guesser1": 0.6, "guesser2": 0.3}
     )
     result = play(
         instances=str(shared_data / "taboo" / "instances.json"),
         games_per_guesser=150,
         concurrency=16,
-        request_timeout=0.6,
+        request_timeout=1.5,
         checkpoint_every=10,
     )
     seen = endpoint.stats()
@@ -191,7 +191,9 @@ def test_an_endpoint_that_goes_down_stops_the_run_which_then_goes_on(
     found = play(**many).summary
     assert found["outcome_counts"]["error"] == 0, "games that failed by requests are played again"
     assert found["games_written"] == 80
-    assert found["requests"] == spent + endpoint.stats()["requests"]
+    # A request that was broken off with the run may have been written down and not sent.
+    unsent = found["requests"] - spent - endpoint.stats()["requests"]
+    assert 0 <= unsent <= 4
 
 
 def test_a_few_games_that_all_fail_are_no_result(

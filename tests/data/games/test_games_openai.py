@@ -38,7 +38,7 @@ def asked(
         ledger = Ledger(tmp_path / "ledger.tsv", most=settings.pop("most", 99))
 
         async def run() -> list[Reply | BaseException]:
-            given = {"concurrency": 8, "request_timeout": 1.0, "max_attempts": 6, **settings}
+            given = {"concurrency": 8, "request_timeout": 5.0, "max_attempts": 6, **settings}
             backend = OpenAIBackend(url or endpoint.url, key, ledger, **given)
             try:
                 return await asyncio.gather(*map(backend.ask, asks), return_exceptions=True)

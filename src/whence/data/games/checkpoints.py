@@ -18,7 +18,10 @@ from whence.runs.jsonfile import write_json, write_jsonl
 GAMES, ROWS, SUMMARY = "games.jsonl", "rows_wordguesser.jsonl", "summary.json"
 ROWS_FOLDER = "rows_wordguesser_hf"
 SUMMARY_SECONDS = 1.0
-"""Least time between two summaries of unfinished runs."""
+SUMMARY_SHARE = 20
+"""Least time between two summaries of an unfinished run: a second, and twenty times what one costs,
+so that long runs do not spend their time on them.
+"""
 
 
 class Books:
@@ -41,7 +44,7 @@ class Books:
         self.ledger = Ledger(scratch / "requests.tsv", most_requests)
         self.journal = Journal(folder / GAMES)
         self._folder, self._games, self._settings = folder, games, settings
-        self._every, self._since, self._spoke, self._told = every, 0, 0.0, 0
+        self._every, self._since, self._due, self._told = every, 0, 0.0, 0
         failed = [r["game_id"] for r in self.journal.read() if cause_of(r) in PASSING_CAUSES]
         if failed:
             self.journal.forget(failed)
@@ -65,7 +68,7 @@ class Books:
         if self._since >= self._every:
             self.journal.flush()
             self._since = 0
-            if time.monotonic() - self._spoke >= SUMMARY_SECONDS:
+            if time.monotonic() >= self._due:
                 self._write_summary(partial=True)
 
     def failed_wholly(self) -> dict[str, Any] | None:
@@ -96,6 +99,7 @@ class Books:
         self.ledger.close()
 
     def _write_summary(self, *, partial: bool) -> None:
+        began = time.monotonic()
         content = summarize(
             list(self._briefs.values()),
             len(self._games),
@@ -104,7 +108,9 @@ class Books:
             partial=partial,
         )
         write_json(self._folder / SUMMARY, content)
-        self._spoke, self._told = time.monotonic(), len(self._briefs)
+        now = time.monotonic()
+        self._due = now + max(SUMMARY_SECONDS, SUMMARY_SHARE * (now - began))
+        self._told = len(self._briefs)
 
 
 def _save_dataset(rows: Path, folder: Path) -> None:

@@ -7,7 +7,8 @@ One line a fact, tab-separated, appended at once:
     answered  game_id  model  prompt_tokens  completion_tokens
     failed    game_id  model  attempt  cause          "unreachable": it never left this machine
 
-A kill between the line and the socket leaves at most one line too many per game in progress.
+A run that is broken off between the line and the socket (killed, interrupted, stopped) leaves at
+most one line too many per game in progress.
 """
 
 from __future__ import annotations
