@@ -42,20 +42,29 @@ class GumbelNoise:
     def __init__(self, draws: Sequence[Draw]) -> None:
         import torch
 
-        self._draws = draws
-        self._generators = [torch.Generator().manual_seed(draw.seed) for draw in draws]
+        self._sampled = [row for row, draw in enumerate(draws) if draw.temperature > 0]
+        self._temperatures = [draws[row].temperature for row in self._sampled]
+        self._generators = [torch.Generator().manual_seed(draws[row].seed) for row in self._sampled]
 
     def __call__(self, input_ids: LongTensor, scores: FloatTensor) -> Tensor:
         """scores: logits, float32 [batch, vocabulary]. Returns the same, scaled and perturbed."""
         import torch
 
-        scores = scores.clone()
-        for row, (draw, generator) in enumerate(zip(self._draws, self._generators, strict=True)):
-            if draw.temperature > 0:
-                waits = torch.empty(scores.shape[1]).exponential_(generator=generator)
-                noise = -waits.clamp_min(torch.finfo(waits.dtype).tiny).log()
-                scores[row] = scores[row] / draw.temperature + noise.to(scores.device)
-        return scores
+        if not self._sampled:
+            return scores
+        # Only the numbers are drawn here; their logarithms are cheaper where the model is. Double,
+        # because the tails of float32 are too coarse for large vocabularies.
+        drawn = torch.empty(len(self._sampled), scores.shape[1], dtype=torch.double)
+        for row, generator in zip(drawn, self._generators, strict=True):
+            row.uniform_(generator=generator)
+        if scores.device.type != "mps":  # which knows no doubles
+            drawn = drawn.to(scores.device)
+        waits = -torch.log1p(-drawn)
+        noise = -waits.clamp_min_(torch.finfo(waits.dtype).tiny).log_()
+        scaled = scores.clone()
+        temperatures = scores.new_tensor(self._temperatures)[:, None]
+        scaled[self._sampled] = scores[self._sampled] / temperatures + noise.float().to(scores.device)
+        return scaled
 
 
 def continuations(
