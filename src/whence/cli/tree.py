@@ -151,6 +151,13 @@ COMMANDS = {
         example="whence data eval-words --manifest runs/games/manifest.json --base-model tiny "
         "--top-adapter runs/top --random-adapter runs/random --output-json runs/words.json",
     ),
+    "data eval-bench": Command(
+        config="whence.data.evaluate.bench:EvalBenchConfig",
+        run="whence.data.evaluate.bench:eval_bench",
+        summary="Judge a model and adapters by tasks of lm-evaluation-harness.",
+        example="whence data eval-bench --base-model tiny --adapter-path runs/gsm8k/adapter "
+        "--tasks ifeval,arc_easy --output-dir runs/gsm8k/bench",
+    ),
     "data experiment": Command(
         config="whence.data.experiment:ExperimentConfig",
         run="whence.data.experiment:experiment",

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from whence.data.draws import Drawn, draw_arms
+from whence.data.evaluate.bench_tasks import BenchTask
 from whence.data.evaluate.guesses import guess_words, is_correct
 from whence.data.evaluate.item_loss import item_losses
 from whence.data.experiment.comparisons import BASE, ORACLE
@@ -55,12 +56,15 @@ class Cell:
 
 @dataclass(frozen=True)
 class Exam:
-    """The eval split, tokenised once for all cells. targets: None unless words are judged."""
+    """The eval split, tokenised once for all cells. targets: None unless words are judged. bench:
+    tasks that judge too.
+    """
 
     row_ids: Sequence[str]
     rows: Sequence[AlignedRow]
     prompts: Sequence[str]
     targets: Sequence[str] | None
+    bench: Sequence[BenchTask] = ()
 
 
 def lay_out(
@@ -93,7 +97,8 @@ def run_cell(
     start: Path | None,
     run: Run,
 ) -> None:
-    """Train the cell's adapter and judge it; writes `adapter/`, `items.parquet`, `cell.json`.
+    """Train the cell's adapter and judge it; writes `adapter/`, `items.parquet`, `cell.json`, and
+    `bench.parquet` where tasks judge.
 
     pool: its rows, indexed by `row_id`. start: adapter to continue from, or None. A cell that is
     finished is left alone. The adapter that is judged is the one on disk, read back.
@@ -120,10 +125,13 @@ def run_cell(
         )
     with using_adapter(base, adapter) as model:
         items = judge(model, exam, config, f"{cell.arm}: ")
-    items.insert(0, "arm", cell.arm)
-    items.insert(1, "seed", cell.seed)
-    table = pa.Table.from_pandas(items.astype({"seed": "Int64"}), preserve_index=False)
-    write_parquet(table, folder / "items.parquet")
+        answers = answer_tasks(model, exam.bench, config)
+    for name, found in (("items", items), ("bench", answers)):
+        if found is not None:
+            found.insert(0, "arm", cell.arm)
+            found.insert(1, "seed", cell.seed)
+            table = pa.Table.from_pandas(found.astype({"seed": "Int64"}), preserve_index=False)
+            write_parquet(table, folder / f"{name}.parquet")
     write_json(
         folder / FINISHED,
         {
@@ -163,6 +171,43 @@ def judge(model: Loaded, exam: Exam, config: ExperimentConfig, label: str = "") 
         items["correct"] = pd.array(right, dtype="boolean")
         items["answer"] = pd.array(answers, dtype="string")
     return items
+
+
+def answer_tasks(
+    model: Loaded, tasks: Sequence[BenchTask], config: ExperimentConfig
+) -> pd.DataFrame | None:
+    """`task, doc_id, metric, value` of every document of every task; None without tasks."""
+    if not tasks:
+        return None
+    import pandas as pd
+
+    from whence.data.evaluate.bench_items import bench_items
+
+    return pd.concat(
+        [
+            bench_items(
+                model, task, limit=config.task_limit, batch_size=config.task_batch_size, bars=False
+            )
+            for task in tasks
+        ],
+        ignore_index=True,
+    )
+
+
+def collect_bench(
+    cells: Sequence[Cell], folder: Path, tasks: Sequence[BenchTask]
+) -> pd.DataFrame | None:
+    """`arm, seed, row_id` and a column per task, its headline metric, of all cells; None without
+    tasks. A row is one document of one task, and empty in the columns of the others.
+    """
+    if not tasks:
+        return None
+    import pandas as pd
+
+    from whence.data.evaluate.bench import headline_items
+
+    answers = pd.concat([pd.read_parquet(folder / cell.place / "bench.parquet") for cell in cells])
+    return pd.concat([headline_items(answers, task) for task in tasks], ignore_index=True)
 
 
 def collect(cells: Sequence[Cell], folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -17,10 +17,15 @@ if TYPE_CHECKING:
 SPOKEN = {"correct": "accuracy"}
 
 
-def metrics_of(items: pd.DataFrame) -> dict[str, bool]:
-    """The judged metrics, the headline's first: name → whether higher is better."""
+def metrics_of(items: pd.DataFrame, bench: Sequence[str] = ()) -> dict[str, bool]:
+    """The judged metrics, the headline's first: name → whether higher is better.
+
+    bench: metrics of tasks; their documents are rows of `items` that have neither loss nor answer.
+    """
+    if bench:
+        items = items[items["loss"].notna()]
     judged = {"correct": True} if items["correct"].notna().all() else {}
-    return {**judged, "loss": False}
+    return {**judged, **dict.fromkeys(bench, True), "loss": False}
 
 
 def verdict_of(
@@ -29,22 +34,34 @@ def verdict_of(
     pairs: Sequence[Pair],
     planted: Mapping[str, Any] | None,
     ranked_by: Mapping[str, str] | None = None,
+    bench: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The content of `verdict.json`.
 
     items: `arm, seed, row_id, correct, loss`. groups: row_id → group; rows of one group (turns of
     one chat, say) are not independent, so intervals come from resampling whole groups. ranked_by:
-    arm → ranking, told only where there is something to tell.
+    arm → ranking, told only where there is something to tell. bench: metrics of tasks, columns of
+    `items`; each document of a task is a group of its own.
     """
-    metrics = metrics_of(items)
+    metrics = metrics_of(items, bench)
     grouped = items.assign(group_id=items["row_id"].map(groups))
-    found = verdicts(grouped, pairs, metrics, cluster="group_id")
+    if bench:
+        grouped["group_id"] = grouped["group_id"].fillna(grouped["row_id"])
+    found = verdicts(grouped, pairs, metrics, cluster="group_id", leave_out_undefined=bool(bench))
     return {
         "comparisons": [comparison.to_dict() for comparison in found],
-        "arms": arm_means(items, list(metrics)),
+        "arms": _means(items, list(metrics), bool(bench)),
         "planted": planted,
         **({"ranked_by": dict(ranked_by)} if ranked_by else {}),
     }
+
+
+def _means(items: pd.DataFrame, metrics: Sequence[str], bench: bool) -> dict[str, dict[str, float]]:
+    """`arm_means`; with documents of tasks among the items, of each metric where it is."""
+    if not bench:
+        return arm_means(items, metrics)
+    each = [arm_means(items[items[metric].notna()], [metric]) for metric in metrics]
+    return {arm: {k: v for means in each for k, v in means[arm].items()} for arm in each[0]}
 
 
 @dataclass(frozen=True)

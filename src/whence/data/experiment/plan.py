@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from whence.data.arms import Arm
 from whence.data.draws import default_match_on, draw_arms
+from whence.data.evaluate.bench_tasks import BenchTask, open_tasks
 from whence.data.evaluate.guesses import target_words
 from whence.data.experiment.comparisons import BASE, ORACLE
 from whence.data.experiment.planted import Planted, read_planted
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 class Plan:
     """pool, evaluation: rows of those splits. targets: the word each eval row asks for, if words
     are judged. given: the ranking that is not to be made, if one is given. asked: the rankings that
-    arms name, and where. sources: what those are made from.
+    arms name, and where. sources: what those are made from. bench: tasks that judge.
     """
 
     arms: Sequence[Arm]
@@ -43,6 +44,7 @@ class Plan:
     asked: Mapping[str, str]
     sources: Sources
     planted: Planted | None
+    bench: Sequence[BenchTask] = ()
 
 
 def make_plan(config: ExperimentConfig, arms: Sequence[Arm], manifest: Manifest) -> Plan:
@@ -80,7 +82,22 @@ def make_plan(config: ExperimentConfig, arms: Sequence[Arm], manifest: Manifest)
         asked=asked,
         sources=sources,
         planted=None if config.planted is None else read_planted(config.planted, pool),
+        bench=_bench(config),
     )
+
+
+def _bench(config: ExperimentConfig) -> list[BenchTask]:
+    """The tasks that judge, loaded. Raises BadInput as `open_tasks` does."""
+    if "bench" not in config.judges:
+        return []
+    tasks = open_tasks(config.tasks, config.task_include_path)
+    for task in tasks:
+        if not task.metrics[task.headline]:
+            raise BadInput(
+                f"tasks {task.name}: lower is better in its {task.headline}, which the report of "
+                "an experiment cannot show; judge adapters by it with whence data eval-bench"
+            )
+    return tasks
 
 
 def check_names(arms: Sequence[Arm]) -> None:

@@ -9,7 +9,15 @@ from pathlib import Path
 
 from whence.data.arms import Arm, parse_arms
 from whence.data.build import build
-from whence.data.experiment.cells import Exam, collect, lay_out, run_cell, taken_by
+from whence.data.evaluate.bench_tasks import harness_version, metric_column, need_harness
+from whence.data.experiment.cells import (
+    Exam,
+    collect,
+    collect_bench,
+    lay_out,
+    run_cell,
+    taken_by,
+)
 from whence.data.experiment.comparisons import Pair, comparisons_of
 from whence.data.experiment.outcome import ExperimentResult, verdict_of
 from whence.data.experiment.page import write_report
@@ -43,6 +51,9 @@ def experiment(config: ExperimentConfig) -> ExperimentResult:
     """
     arms = parse_arms(config.arms)
     check_names(arms)
+    bench = "bench" in config.judges
+    if bench:
+        need_harness()
     oracle = bool(config.planted and config.planted.oracle)
     pairs = comparisons_of(arms, config.compare, oracle=oracle)
     manifest = load_manifest(_manifest_path(config))
@@ -62,6 +73,8 @@ def experiment(config: ExperimentConfig) -> ExperimentResult:
             "scores": config.scores and scores_file(config.scores),
             "scoring_adapter": config.scoring_adapter,
             "planted": config.planted and config.planted.file,
+            "tasks": config.task_include_path if bench else None,
+            "harness": harness_version() if bench else None,
             **ranking_inputs(asked, config.rankings, manifest, config.query_split, embedding),
         },
         overwrite=config.overwrite,
@@ -90,6 +103,7 @@ def _conduct(
     run: Run,
 ) -> None:
     """Everything between reading the splits and writing the report, into the run's folder."""
+    import pandas as pd
     import pyarrow as pa
 
     plan = make_plan(config, arms, manifest)
@@ -103,6 +117,7 @@ def _conduct(
         rows=align_rows(plan.evaluation, base.tokenizer, config.max_length),
         prompts=plan.evaluation["prompt"].tolist(),
         targets=plan.targets,
+        bench=plan.bench,
     )
     pool = plan.pool.set_index("row_id")
     start = adapter if config.start_from == "scoring_adapter" else None
@@ -117,8 +132,11 @@ def _conduct(
         )
     groups = dict(zip(plan.evaluation["row_id"], plan.evaluation["group_id"], strict=True))
     drawn = {line["arm"]: line["ranking"] for line in drawn_by(plan, rankings, taken_by(cells))}
-    verdict = verdict_of(items, groups, pairs, planted, drawn)
-    write_parquet(pa.Table.from_pandas(items, preserve_index=False), run.folder / "items.parquet")
+    answers = collect_bench(cells, run.folder, plan.bench)
+    judged = items if answers is None else pd.concat([items, answers], ignore_index=True)
+    bench = [metric_column(task) for task in plan.bench]
+    verdict = verdict_of(judged, groups, pairs, planted, drawn, bench)
+    write_parquet(pa.Table.from_pandas(judged, preserve_index=False), run.folder / "items.parquet")
     write_json(run.folder / "config.json", resolved(config))
     write_report(
         run.folder / "report.html",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
@@ -12,9 +12,9 @@ from whence.data.score.settings import ScoreSettings
 from whence.data.train import LoraSettings, OptimSettings
 from whence.errors import BadInput
 from whence.models.settings import ModelSettings
-from whence.runs.config import Config, OutputConfig
+from whence.runs.config import Config, OutputConfig, Words
 
-Judge = Literal["words", "loss"]
+Judge = Literal["words", "loss", "bench"]
 
 
 class PlantedSettings(Config):
@@ -97,7 +97,23 @@ class ExperimentConfig(ModelSettings, OutputConfig):
     judges: tuple[Judge, ...] = Field(
         default=("loss",),
         min_length=1,
-        description="loss: nats per supervised token. words: the word after GUESS: is right.",
+        description="loss: nats per supervised token. words: the word after GUESS: is right. "
+        "bench: `tasks` of lm-evaluation-harness.",
+    )
+    eval: tuple[Judge, ...] | None = Field(
+        default=None, description="Another word for `judges`, as in --eval bench --tasks ifeval."
+    )
+    tasks: Words = Field(
+        default=(), description="Tasks of lm-evaluation-harness, where bench judges."
+    )
+    task_include_path: Path | None = Field(
+        default=None, description="Folder of further task files (YAML) in the harness's format."
+    )
+    task_limit: int | None = Field(
+        default=None, ge=1, description="Documents of each task, from its first; default: all."
+    )
+    task_batch_size: int = Field(
+        default=8, ge=1, description="Requests of a task answered at once."
     )
     match_on: tuple[str, ...] | None = Field(
         default=None,
@@ -120,6 +136,20 @@ class ExperimentConfig(ModelSettings, OutputConfig):
         default=None, description="Planted truth, where there is any."
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _eval_is_judges(cls, given: Any) -> Any:
+        if not isinstance(given, dict) or given.get("eval") is None:
+            return given
+        asked = given["eval"]
+        if "judges" in given and set(given["judges"]) != set(asked):
+            told = {name: ", ".join(given[name]) for name in ("judges", "eval")}
+            raise BadInput(
+                f"judges ({told['judges']}) and eval ({told['eval']}) are two words for one "
+                "setting; give one of them"
+            )
+        return {**given, "judges": asked, "eval": None}
+
     @field_validator("score")
     @classmethod
     def _one_max_length(cls, score: ScoreSettings, known: ValidationInfo) -> ScoreSettings:
@@ -136,6 +166,14 @@ class ExperimentConfig(ModelSettings, OutputConfig):
             raise BadInput(f"manifest, build: {given} given; give one, and only one")
         if len(set(self.seeds)) < len(self.seeds):
             raise BadInput("seeds: one is given twice; a repeated seed is no replication")
+        if ("bench" in self.judges) != bool(self.tasks):
+            raise BadInput(
+                "judges: bench needs tasks, as in --tasks ifeval,arc_easy"
+                if not self.tasks
+                else f"tasks {', '.join(self.tasks)}: judges does not name bench; add it"
+            )
+        if len(set(self.tasks)) < len(self.tasks):
+            raise BadInput("tasks: one is given twice")
         if "words" in self.judges and self.max_length <= self.max_new_tokens:
             raise BadInput(
                 f"max_length {self.max_length}: leaves no room for a prompt beside "

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from whence.errors import BadInput
 from whence.runs.fingerprint import RECORD_NAME
+from whence.runs.folder_names import told_apart
 from whence.runs.jsonfile import read_json
 from whence.runs.labels import group_keys
 from whence.runs.manifest import load_manifest, read_split
 from whence.runs.ranking import TEXTS, check_covers, read_ranking, scores_file
-from whence.runs.tables import TABLE_SUFFIXES
 
 if TYPE_CHECKING:
     import numpy as np
@@ -57,7 +57,7 @@ def side_by_side(paths: Sequence[Path], manifest: Path | None, pool_split: str) 
     for at, file in enumerate(files):
         if file.resolve() in [other.resolve() for other in files[:at]]:
             raise BadInput(f"--scores {paths[at]}: given twice; a ranking agrees with itself")
-    names = _names(paths)
+    names = told_apart(paths)
     tables = [read_ranking(file) for file in files]
     first = tables[0].set_index("row_id")
     scores: dict[str, np.ndarray] = {}
@@ -99,17 +99,6 @@ def depths(asked: Sequence[int], rows: int) -> tuple[int, ...]:
             )
     usual = tuple(k for k in (50, 100, 200) if 2 * k <= rows)
     return tuple(asked) or usual or (max(1, rows // 4),)
-
-
-def _names(paths: Sequence[Path]) -> list[str]:
-    """The last part of each path, or as many of the last parts as it takes to tell them apart."""
-    bare = [path.with_suffix("") if path.suffix in TABLE_SUFFIXES else path for path in paths]
-    parts = [path.absolute().parts for path in bare]
-    for taken in range(1, max(map(len, parts)) + 1):
-        names = ["/".join(part[-taken:]) for part in parts]
-        if len(set(names)) == len(names):
-            return names
-    return [str(path) for path in paths]
 
 
 def _check_same_rows(table: pd.DataFrame, first: pd.DataFrame, file: Path, of: Path) -> None:
