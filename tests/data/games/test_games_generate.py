@@ -141,6 +141,29 @@ def test_the_same_settings_give_the_same_games_whatever_the_concurrency(
         play(output_dir=tmp_path / "1", seed=7)
 
 
+@pytest.mark.parametrize("step", ["rewrite", "write_jsonl", "publish"])
+def test_cut_off_after_the_last_game_nothing_is_asked_again(
+    play: Any, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    place = {
+        "rewrite": "whence.data.games.journal.Journal.rewrite",
+        "write_jsonl": "whence.data.games.checkpoints.write_jsonl",
+        "publish": "whence.runs.store.publish",
+    }[step]
+
+    def killed(*_: Any, **__: Any) -> None:
+        raise OSError("the power went")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(place, killed)
+        with pytest.raises(OSError, match="the power went"):
+            play()
+    seen = endpoint.stats()
+    result = play()
+    assert endpoint.stats()["requests"] == seen["requests"]
+    check_sums(result.folder, seen)
+
+
 def test_players_that_never_do_what_they_should(play: Any, endpoint: Endpoint) -> None:
     endpoint.set(faults={"violation": 1.0})
     found = play().summary
