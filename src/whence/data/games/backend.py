@@ -34,7 +34,9 @@ class Reply:
 class AskError(Exception):
     """A request that failed for good, after its retries. The game ends; others go on.
 
-    cause: one word for counting (rate_limit, server_error, connection, timeout, bad_reply).
+    cause: one word for counting. Those that may pass (rate_limit, server_error, connection,
+    timeout, bad_reply) are played again when a run is resumed; others are of this game (refused,
+    context, budget_requests).
     """
 
     def __init__(self, cause: str, detail: str) -> None:
