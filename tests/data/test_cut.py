@@ -119,4 +119,4 @@ def test_counting_agrees_with_the_tokenizer(random_gemma: Path) -> None:
     expected = [len(tokenizer.encode(text, add_special_tokens=False)) for text in texts]
     assert count(texts, tokenizer).tolist() == expected
     assert count([], tokenizer).tolist() == []
-    assert count(["a  b\nc", ""], None).tolist() == [3, 0]
+    assert count(["a  b\nc", "", "a\vb"], None).tolist() == [3, 0, 1]

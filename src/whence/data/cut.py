@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     import numpy as np
     from transformers import PreTrainedTokenizerBase
 
-ROWS_PER_READ = 1_000
+# Few, because of each row the tokenizer keeps where every token stands.
+ROWS_PER_READ = 200
 # What Arrow means by white space, so that rows are cut as they are counted.
-WORD = re.compile(r"\S+", re.ASCII)
+WORD = re.compile(r"[^\t\n\f\r ]+")
 
 
 @dataclass(frozen=True)
