@@ -122,9 +122,9 @@ def grade_rows(
 
 
 def clues_in(prompt: str) -> list[str]:
-    """The single clues of a game, in their order: what stands between commas behind `CLUE:`."""
+    """The single clues of a game, in their order: what stands between commas behind `CLUE:`, outer punctuation aside."""
     lines = CLUE_LINE.findall(prompt)
-    return [one.strip(" .") for line in lines for one in line.split(",") if one.strip(" .")]
+    return [one.strip(" .:") for line in lines for one in line.split(",") if one.strip(" .:")]
 
 
 def true_clues(thing: Thing) -> frozenset[str]:
