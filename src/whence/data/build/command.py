@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from whence.data.assemble import Built, make_splits
+from whence.data.build.assemble import Built, make_splits
 from whence.data.build.read import inputs_of, read_parts
+from whence.data.build.recipe import Recipe
 from whence.data.build.settings import BuildConfig
-from whence.data.recipe import Recipe
 from whence.models.load import load_tokenizer
 from whence.runs.finding import Finding
 from whence.runs.jsonfile import read_json, write_json

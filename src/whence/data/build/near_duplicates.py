@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from whence.data.shingles import WORDS, Shingler, common_shingles, evenly, is_in, without
+from whence.data.build.shingles import WORDS, Shingler, common_shingles, evenly, is_in, without
 
 if TYPE_CHECKING:
     import numpy as np

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from whence.data.build import BuildConfig, build
-from whence.data.near_duplicates import (
+from whence.data.build.near_duplicates import (
     MOST_MISSED,
     PERMUTATIONS,
     NearIndex,

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from whence.data.near_duplicates import NearIndex, NearReport, compare_splits, sample_rows
-from whence.data.recipe import HELD_OUT
-from whence.data.sides import Sides
+from whence.data.build.near_duplicates import NearIndex, NearReport, compare_splits, sample_rows
+from whence.data.build.recipe import HELD_OUT
+from whence.data.build.sides import Sides
 
 if TYPE_CHECKING:
     import pyarrow as pa

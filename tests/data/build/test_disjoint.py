@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from whence.data.disjoint import Keys, Shared, keys_of, share_out
-from whence.data.partition import Candidates
+from whence.data.build.disjoint import Keys, Shared, keys_of, share_out
+from whence.data.build.partition import Candidates
 from whence.errors import BadInput
 
 

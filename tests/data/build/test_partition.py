@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from whence.data.partition import Candidates, partition, strata_of
+from whence.data.build.partition import Candidates, partition, strata_of
 from whence.errors import BadInput
 
 STRATA = ["a"] * 50 + ["b"] * 30 + ["c"] * 20

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from whence.data.checks import check_splits, distribution
+from whence.data.build.checks import check_splits, distribution
 from whence.errors import BadInput
 
 SIZES = {"train_base": 3, "score_pool": 3, "attr_query": 2, "eval": 2}

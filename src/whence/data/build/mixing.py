@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from whence.data.cut import count
+from whence.data.build.cut import count
 from whence.errors import BadInput
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from whence.data.partition import Candidates
+from whence.data.build.partition import Candidates
 from whence.data.splits import seeded
 from whence.errors import BadInput
 

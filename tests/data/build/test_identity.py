@@ -7,8 +7,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from whence.data.filters import text_digests
-from whence.data.identity import group_ids, row_ids
+from whence.data.build.filters import text_digests
+from whence.data.build.identity import group_ids, row_ids
 from whence.data.sources.rows import Fields, Rows, to_rows
 from whence.data.sources.source import Source
 from whence.errors import BadInput

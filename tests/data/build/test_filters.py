@@ -8,10 +8,11 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from whence.data.filters import Filtered, filter_rows, row_lengths, text_digest, text_digests
+from whence.data.build.filters import Filtered, filter_rows, row_lengths, text_digests
 from whence.data.sources.rows import Fields, Rows, to_rows
 from whence.data.sources.source import Source
 from whence.errors import BadInput
+from whence.runs.fingerprint import text_digest
 
 
 def rows_of(**columns: list[Any]) -> Rows:

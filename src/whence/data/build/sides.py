@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from whence.data.cut import cut_rows
-from whence.data.filters import Filtered, filter_rows, text_digests
-from whence.data.identity import group_ids, row_ids, told_apart
-from whence.data.mixing import SOURCE_COLUMN, named, same_columns
-from whence.data.partition import Candidates, strata_of
-from whence.data.recipe import HELD_OUT, Recipe
+from whence.data.build.cut import cut_rows
+from whence.data.build.filters import Filtered, filter_rows, text_digests
+from whence.data.build.identity import group_ids, row_ids, told_apart
+from whence.data.build.mixing import SOURCE_COLUMN, named, same_columns
+from whence.data.build.partition import Candidates, strata_of
+from whence.data.build.recipe import HELD_OUT, Recipe
 from whence.data.sources.part import Part
 from whence.data.sources.rows import Rows, to_rows
 from whence.data.splits import seeded, stratified_sample

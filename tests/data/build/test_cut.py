@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from whence.data.cut import CutRows, count, cut_rows
-from whence.data.filters import filter_rows, text_digests
+from whence.data.build.cut import CutRows, count, cut_rows
+from whence.data.build.filters import filter_rows, text_digests
 from whence.data.sources.rows import Fields, Rows, to_rows
 from whence.data.sources.source import Source
 from whence.errors import BadInput

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from whence.data.shingles import Shingler, common_shingles, evenly, is_in, without
+from whence.data.build.shingles import Shingler, common_shingles, evenly, is_in, without
 
 
 def naive(text: str, width: int = 5) -> set[tuple[str, ...]]:

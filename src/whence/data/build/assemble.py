@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from whence.data.checks import check_splits, distribution
-from whence.data.disjoint import Shared, keys_of, share_out
-from whence.data.leakage import Leakage
-from whence.data.mixing import source_shares
-from whence.data.near_duplicates import NearReport
-from whence.data.partition import partition
-from whence.data.recipe import SPLITS, Recipe
-from whence.data.sides import Sides, make_sides
+from whence.data.build.checks import check_splits, distribution
+from whence.data.build.disjoint import Shared, keys_of, share_out
+from whence.data.build.leakage import Leakage
+from whence.data.build.mixing import source_shares
+from whence.data.build.near_duplicates import NearReport
+from whence.data.build.partition import partition
+from whence.data.build.recipe import SPLITS, Recipe
+from whence.data.build.sides import Sides, make_sides
 from whence.data.sources.part import Part
 
 if TYPE_CHECKING:

@@ -404,7 +404,7 @@ def test_the_six_checks_of_the_notes_stand_under_their_numbers(tmp_path: Path, r
 
 
 def generator() -> ModuleType:
-    path = Path(__file__).parents[2] / "benchmarks/smoltalk_build.py"
+    path = Path(__file__).parents[3] / "benchmarks/smoltalk_build.py"
     spec = importlib.util.spec_from_file_location("smoltalk_build", path)
     assert spec
     assert spec.loader

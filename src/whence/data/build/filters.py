@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from whence.data.cut import CutRows, count
+from whence.data.build.cut import CutRows, count
 from whence.data.sources.rows import Rows
 from whence.errors import BadInput
+from whence.runs.fingerprint import text_digest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -153,16 +153,6 @@ def text_digests(rows: Rows) -> list[bytes | None]:
             good = len(digests) in usable
             digests.append(text_digest(row["prompt"], row["completion"]) if good else None)
     return digests
-
-
-def text_digest(*texts: str) -> bytes:
-    """16 bytes that stand for these texts in this order."""
-    digest = hashlib.blake2b(digest_size=16)
-    # The length keeps the seam: ("ab", "c") is not ("a", "bc").
-    for text in texts:
-        encoded = text.encode()
-        digest.update(len(encoded).to_bytes(8, "big") + encoded)
-    return digest.digest()
 
 
 def _is_new(digest: bytes | None, seen: set[bytes]) -> bool:

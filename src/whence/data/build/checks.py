@@ -10,10 +10,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from whence.data.cut import count
-from whence.data.disjoint import keys_of
-from whence.data.filters import text_digest
+from whence.data.build.cut import count
+from whence.data.build.disjoint import keys_of
 from whence.errors import BadInput
+from whence.runs.fingerprint import text_digest
 from whence.runs.manifest import ROW_COLUMNS, blank_rows
 
 if TYPE_CHECKING:
