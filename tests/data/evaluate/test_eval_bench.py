@@ -95,6 +95,9 @@ def tasks(base: Loaded, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, rest in (("fox_choice", CHOICE), ("fox_writes", WRITE), ("fox_ppl", PERPLEXITY)):
         text = TASK.format(name=name, data=data, rest=rest)
         (home / f"{name}.yaml").write_text(text)
+    (home / "empty.jsonl").touch()
+    empty = TASK.format(name="fox_empty", data=home / "empty.jsonl", rest=CHOICE)
+    (home / "fox_empty.yaml").write_text(empty)
     unsafe = TASK.format(name="fox_code", data=data, rest=WRITE) + "\nunsafe_code: true\n"
     (home / "fox_code.yaml").write_text(unsafe)
     return home
@@ -243,6 +246,7 @@ def test_finished_tasks_are_not_answered_again(
     ("settings", "said"),
     [
         ({"tasks": ("fox_ppl",)}, "none of its metrics .word_perplexity. is a mean"),
+        ({"tasks": ("fox_empty",)}, "its data set has no documents"),
         ({"tasks": ("fox_code",)}, "runs what the model writes as code"),
         ({"tasks": ("fox_choice", "fox_choice")}, "given twice"),
         ({"include_path": Path("nowhere")}, "nowhere"),

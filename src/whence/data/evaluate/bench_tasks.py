@@ -174,6 +174,8 @@ def _not_loaded(name: str, error: Exception) -> str:
                 "your own"
             )
         seen = seen.__cause__ or seen.__context__
+    if isinstance(error, StopIteration):
+        return f"--tasks {name}: its data set has no documents"
     if isinstance(error, ModuleNotFoundError) and error.name:
         return f"--tasks {name}: needs the Python package {error.name}: uv pip install {error.name}"
     return f"--tasks {name}: cannot be loaded ({type(error).__name__}: {first_line(error)})"
