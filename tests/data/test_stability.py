@@ -41,7 +41,10 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         table = pd.DataFrame({"row_id": ids, "score": scores, "length_tokens": range(N)})
         table.iloc[order].to_parquet(folder / "scores.parquet")
     for mode in ("none", "query"):
-        settings = {"settings": {"preconditioning_mode": mode, "score_mode": "mean"}, "rows": N}
+        told = {"preconditioning_mode": mode, "score_mode": "mean"}
+        # What one folder alone tells is no difference: the other's is not known.
+        told |= {"projection_dim": 0} if mode == "none" else {}
+        settings = {"settings": told, "rows": N}
         (home / "plain" / mode / "summary.json").write_text(json.dumps(settings))
     pd.DataFrame({"row_id": ids[1:], "score": a[1:]}).to_parquet(home / "fewer.parquet")
     pool = pd.DataFrame(

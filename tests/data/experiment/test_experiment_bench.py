@@ -17,13 +17,14 @@ from whence.errors import BadInput
 SETTINGS: dict[str, Any] = {"manifest": Path("m.json"), "output_dir": Path("out")}
 
 
-def test_eval_is_another_word_for_judges() -> None:
+def test_eval_takes_the_place_of_judges() -> None:
     config = ExperimentConfig(**SETTINGS, eval=("bench",), tasks="ifeval,arc_easy")
     assert config.judges == ("bench",)
     assert config.eval is None
     assert config.tasks == ("ifeval", "arc_easy")
-    both = ExperimentConfig(**SETTINGS, judges=["loss", "words"], eval=["words", "loss"])
-    assert set(both.judges) == {"loss", "words"}
+    # As a flag does of what a file says.
+    both = ExperimentConfig(**SETTINGS, judges=["loss", "words"], eval=["loss"])
+    assert both.judges == ("loss",)
 
 
 @pytest.mark.parametrize(
@@ -32,7 +33,6 @@ def test_eval_is_another_word_for_judges() -> None:
         ({"judges": ("bench",)}, "judges: bench needs tasks, as in --tasks ifeval"),
         ({"eval": ("bench",)}, "judges: bench needs tasks"),
         ({"tasks": ("ifeval",)}, "judges does not name bench"),
-        ({"judges": ("loss",), "eval": ("words",)}, "two words for one setting"),
         ({"judges": ("bench",), "tasks": ("a", "a")}, "given twice"),
     ],
 )

@@ -101,7 +101,8 @@ class ExperimentConfig(ModelSettings, OutputConfig):
         "bench: `tasks` of lm-evaluation-harness.",
     )
     eval: tuple[Judge, ...] | None = Field(
-        default=None, description="Another word for `judges`, as in --eval bench --tasks ifeval."
+        default=None,
+        description="In place of `judges`, whatever they are, as in --eval bench --tasks ifeval.",
     )
     tasks: Words = Field(
         default=(), description="Tasks of lm-evaluation-harness, where bench judges."
@@ -138,17 +139,10 @@ class ExperimentConfig(ModelSettings, OutputConfig):
 
     @model_validator(mode="before")
     @classmethod
-    def _eval_is_judges(cls, given: Any) -> Any:
+    def _eval_takes_the_place_of_judges(cls, given: Any) -> Any:
         if not isinstance(given, dict) or given.get("eval") is None:
             return given
-        asked = given["eval"]
-        if "judges" in given and set(given["judges"]) != set(asked):
-            told = {name: ", ".join(given[name]) for name in ("judges", "eval")}
-            raise BadInput(
-                f"judges ({told['judges']}) and eval ({told['eval']}) are two words for one "
-                "setting; give one of them"
-            )
-        return {**given, "judges": asked, "eval": None}
+        return {**given, "judges": given["eval"], "eval": None}
 
     @field_validator("score")
     @classmethod

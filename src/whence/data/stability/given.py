@@ -41,9 +41,10 @@ class SideBySide:
 
     @property
     def differing(self) -> dict[str, list[Any]]:
-        """Settings that are not the same in all rankings: name → value of each ranking."""
-        keys = dict.fromkeys(key for found in self.settings.values() for key in found)
-        values = {key: [self.settings[name].get(key) for name in self.names] for key in keys}
+        """Settings that all folders tell and not all alike: name → value of each ranking."""
+        told = [self.settings[name] for name in self.names]
+        keys = [key for key in told[0] if all(key in found for found in told)]
+        values = {key: [found[key] for found in told] for key in keys}
         return {key: each for key, each in values.items() if any(v != each[0] for v in each)}
 
 
