@@ -143,6 +143,39 @@ def test_no_source_has_a_held_out_split(tmp_path: Path) -> None:
     assert len(set(texts)) == 80
 
 
+def test_what_only_trains_does_not_evaluate_where_nothing_is_held_out(tmp_path: Path) -> None:
+    files = [write(tmp_path / f"{tag}.jsonl", pairs(50, tag)) for tag in ("a", "b")]
+    sources = [f"{file.stem}={file}" for file in files]
+    splits = splits_of(mix(tmp_path, f"{sources[0]}:use=train", sources[1]))
+    assert set(splits["eval"]["source"]) == set(splits["attr_query"]["source"]) == {"b"}
+    assert set(splits["train_base"]["source"]) == {"a", "b"}
+    with pytest.raises(BadInput, match="--query-size 51 asks for 51 rows, but 38 are left to it"):
+        mix(
+            tmp_path,
+            f"{sources[0]}:use=train",
+            sources[1],
+            query_size=51,
+            train_size=1,
+            run_dir=tmp_path / "q",
+        )
+    with pytest.raises(BadInput, match="every source has use=train; query and eval need one"):
+        mix(tmp_path, *(f"{source}:use=train" for source in sources), run_dir=tmp_path / "q")
+    splits = splits_of(
+        mix(
+            tmp_path,
+            f"{sources[0]}:use=train",
+            sources[1],
+            eval_size=None,
+            train_size=40,
+            run_dir=tmp_path / "all",
+        )
+    )
+    assert set(splits["train_base"]["source"]) == {"a"}
+    assert len(splits["eval"]) == 42
+    with pytest.raises(BadInput, match="0 are left to it, --eval-size none having taken the rest"):
+        mix(tmp_path, sources[1], eval_size=None, train_size=40, run_dir=tmp_path / "none")
+
+
 def test_row_ids_that_would_collide_get_the_name_of_their_source(tmp_path: Path) -> None:
     files = [
         write(
@@ -313,6 +346,13 @@ def test_playpen_mixed_with_made_games(tmp_path: Path, playpen: Path) -> None:
         ),
         ({"preset": "playpen", "train_file": Path("c")}, "--train-file: --preset playpen reads"),
         ({"query_size": None, "eval_size": None}, "one must be a number"),
+        (
+            {"train_file": Path("c"), "dataset_name": "d"},
+            "--dataset-name d: says nothing about --train-file; leave one out",
+        ),
+        ({"train_file": Path("c"), "dataset_config": "d"}, "--dataset-config d: says nothing"),
+        ({"source": ("a=b",), "dataset_config": "d"}, "as its option :config=d"),
+        ({"source": ("a=b",), "dataset_revision": "d"}, "as its option :revision=d"),
         ({"word_disjoint": True, "disjoint_by": "x"}, "only one column can be kept"),
         ({"near_duplicates": False, "drop_near_duplicates": True}, "needs --near-duplicates"),
     ],

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from whence.data.build.disjoint import Keys, Shared, keys_of, share_out
+from whence.data.build.disjoint import Keys, Shared, hanging_together, keys_of, share_out
 from whence.data.build.partition import Candidates
 from whence.errors import BadInput
 
@@ -114,7 +114,25 @@ def test_keys_fold_case_and_leave_blanks_out() -> None:
     table = pa.table({"word": ["Fox ", "fox", "", None], "n": [1, 2, None, 4], "l": [[1]] * 4})
     assert keys_of(table, "word", "f", "--x") == ["fox", "fox", None, None]
     assert keys_of(table, "n", "f", "--x") == ["1", "2", None, "4"]
+    spelt = pa.table(
+        {
+            "target_word": ["ice-cream", "Ice  Cream", "cafe\u0301", "caf\u00e9", "+"],
+            "c": ["C++"] * 5,
+        }
+    )
+    words = keys_of(spelt, "target_word", "f", "--x")
+    assert words == ["ice cream", "ice cream", "caf\u00e9", "caf\u00e9", "+"]
+    assert keys_of(spelt, "c", "f", "--x")[0] == "c++"
+    points = pa.table({"n": [1.0, 2.5, None, float("nan")]})
+    assert keys_of(points, "n", "f", "--x") == ["1", "2.5", None, None]
     with pytest.raises(BadInput, match='f: no column "wrod", which --x needs; did you mean "word"'):
         keys_of(table, "wrod", "f", "--x")
     with pytest.raises(BadInput, match='column "l" holds list'):
         keys_of(table, "l", "f", "--x")
+
+
+def test_values_of_one_group_hang_together() -> None:
+    keys: Keys = ["d", "b", "b", "a", "c", None, "e"]
+    groups: Keys = ["1", "1", "2", "2", "3", "3", "3"]
+    assert hanging_together(keys, groups, range(6)) == {"a": "a", "b": "a", "d": "a", "c": "c"}
+    assert hanging_together(keys, groups, [0, 3]) == {"a": "a", "d": "d"}

@@ -83,8 +83,12 @@ def test_missing_columns() -> None:
         to_rows(source(prompt=["a"], completion=["b"]), Fields(prompt="promt"))
     with pytest.raises(BadInput, match=r'no column "completion".*--completion-field'):
         to_rows(source(prompt=["a"]), Fields())
-    with pytest.raises(BadInput, match=r'no column "prompt" \(and no "chats"\)'):
-        to_rows(source(messages=[[]]), Fields(messages="chats"))
+    # Not the prompts and completions that stand beside chats: chats were asked for.
+    both = source(prompt=["a"], completion=["b"], messages=[[]])
+    with pytest.raises(
+        BadInput, match=r'no column "message" with chats; did you mean "messages".*--messages-field'
+    ):
+        to_rows(both, Fields(messages="message"))
 
 
 def test_text_columns_that_hold_no_text() -> None:

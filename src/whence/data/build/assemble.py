@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from whence.data.build.checks import check_splits, distribution
-from whence.data.build.disjoint import Shared, keys_of, share_out
+from whence.data.build.disjoint import Shared, hanging_together, keys_of, share_out
 from whence.data.build.leakage import Leakage
 from whence.data.build.mixing import source_shares
 from whence.data.build.near_duplicates import NearReport
 from whence.data.build.partition import partition
-from whence.data.build.recipe import SPLITS, Recipe
+from whence.data.build.recipe import HELD_OUT, SPLITS, Recipe
 from whence.data.build.sides import Sides, make_sides
 from whence.data.sources.part import Part
 
@@ -41,6 +41,9 @@ def make_splits(parts: Sequence[Part], recipe: Recipe) -> Built:
     """
     sides = make_sides(parts, recipe)
     shared = _share_out(sides, recipe)
+    allowed = shared.allowed if shared else None
+    if sides.may_evaluate and not shared:
+        allowed = dict.fromkeys(HELD_OUT, sides.may_evaluate.rows)
     leakage = None
     if recipe.near_threshold is not None:
         leakage = Leakage(sides, recipe.near_threshold)
@@ -49,7 +52,7 @@ def make_splits(parts: Sequence[Part], recipe: Recipe) -> Built:
         sides.held_out.candidates if sides.held_out else None,
         recipe.sizes,
         recipe.seed,
-        allowed=shared.allowed if shared else None,
+        allowed=allowed,
         exclude=leakage.exclude if leakage and recipe.drop_near else None,
     )
     own = [name for name in SPLITS if name in drawn]
@@ -91,6 +94,16 @@ def _share_out(sides: Sides, recipe: Recipe) -> Shared | None:
         for side in (sides.train, sides.held_out)
     )
     assert train
+    if sides.may_evaluate:
+        held_out = (sides.may_evaluate, train[1])
+    if sides.held_out and held_out and recipe.disjoint_by and recipe.query_fraction is not None:
+        # Groups stay whole as well, so what hangs together by group or value goes to one side.
+        groups = keys_of(sides.held_out.table, "group_id", held_out[0].origin, flag)
+        names = hanging_together(held_out[1], groups, held_out[0].rows)
+        train, held_out = (
+            (candidates, [names.get(key, key) if key else key for key in keys])
+            for candidates, keys in (train, held_out)
+        )
     return share_out(
         train,
         held_out,

@@ -2,17 +2,20 @@
 
 Two wishes are met here. `--disjoint-by COLUMN` (`--word-disjoint` is that with `target_word`): no
 value of the column that eval has is in query, train_base or score_pool. `--query-fraction F`: the
-held-out rows are shared out between query and eval group by group, F of the groups to query.
+held-out rows are shared out between query and eval group by group, F of the groups to query. Both
+at once share out what hangs together by group or value.
 """
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from whence.data.build.partition import Candidates
+from whence.data.evaluate.guesses import plain_word
 from whence.data.splits import seeded
 from whence.errors import BadInput
 
@@ -21,6 +24,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 Keys = Sequence[str | None]
+
+WORD_COLUMN = "target_word"
+"""Its values are the same word where they are the same guess: punctuation does not count either."""
 
 
 @dataclass(frozen=True)
@@ -32,9 +38,11 @@ class Shared:
 
 
 def keys_of(table: pa.Table, column: str, origin: str, flag: str) -> Keys:
-    """The value of every row in `column` as text, case folded; None where it has none.
+    """The value of every row in `column` as text, such that values that mean the same are equal.
 
-    Raises BadInput for a column that is not there or that holds lists or objects.
+    Case, forms of Unicode and white space do not count, nor does whether a whole number is written
+    as 5 or 5.0; None where there is no value. Raises BadInput for a column that is not there or
+    that holds lists or objects.
     """
     import difflib
 
@@ -49,8 +57,40 @@ def keys_of(table: pa.Table, column: str, origin: str, flag: str) -> Keys:
         )
     if pa.types.is_nested(table[column].type):
         raise BadInput(f'{origin}: column "{column}" holds {table[column].type}; {flag} needs text')
-    texts = [None if v is None else str(v).strip() for v in table[column].to_pylist()]
-    return [text.casefold() if text else None for text in texts]
+    plain = plain_word if column == WORD_COLUMN else _plain
+    return [plain(text) or _plain(text) or None for text in map(_text, table[column].to_pylist())]
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return "" if value is None or value != value else str(value)
+
+
+def _plain(text: str) -> str:
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+
+
+def hanging_together(keys: Keys, groups: Keys, rows: Sequence[int] | np.ndarray) -> dict[str, str]:
+    """Value → the first of all values that it hangs together with.
+
+    Two values do where rows of one group have them, and so do all that are linked by such pairs.
+    keys, groups: of every row; only `rows` count.
+    """
+    parent: dict[str, str] = {}
+
+    def first(value: str) -> str:
+        while parent.setdefault(value, value) != value:
+            parent[value] = value = parent[parent[value]]
+        return value
+
+    of_group: dict[str | None, str] = {}
+    for row in rows:
+        value = keys[row]
+        if value is not None:
+            pair = sorted((first(value), first(of_group.setdefault(groups[row], value))))
+            parent[pair[1]] = pair[0]
+    return {value: first(value) for value in parent}
 
 
 def share_out(
@@ -124,9 +164,10 @@ def _for_query(candidates: Candidates, groups: int, fraction: float) -> int:
     """How many groups go to query: `fraction` of them, leaving either side one at least."""
     if groups < 2:
         raise BadInput(
-            f"{candidates.origin}: --query-fraction {fraction} shares out groups, but its "
-            f"{len(candidates.rows)} rows that are left are of {groups} group"
-            f"{'' if groups == 1 else 's'}; give sizes instead, with --query-fraction none"
+            f"{candidates.origin}: --query-fraction {fraction} shares out groups (all that hang "
+            f"together by the value of --disjoint-by are one), but its {len(candidates.rows)} rows "
+            f"that are left are of {groups} group{'' if groups == 1 else 's'}; give sizes instead, "
+            "with --query-fraction none"
         )
     return max(1, min(round(fraction * groups), groups - 1))
 

@@ -77,7 +77,9 @@ def partition(
                 free -= barred
             own = free & set(allowed[name].tolist()) if allowed and name in allowed else free
             size = len(own) if sizes[name] is None else int(sizes[name] or 0)
-            _check_left(candidates, name, size, len(own), len(barred or ()))
+            _check_left(
+                candidates, name, size, len(own), len(barred or ()), _took_all(names, sizes)
+            )
             drawn[name] = stratified_sample(list(own), candidates.strata, size, seeded(seed, name))
             free.difference_update(drawn[name])
     return drawn
@@ -117,9 +119,18 @@ def _check_sizes(source: Candidates, sizes: Mapping[str, int | None]) -> None:
         )
 
 
-def _check_left(source: Candidates, name: str, size: int, left: int, barred: int) -> None:
+def _took_all(names: Sequence[str], sizes: Mapping[str, int | None]) -> str:
+    """What of query and eval takes all that is left of rows that could train, for a message."""
+    greedy = [name for name in names if name in HELD_OUT and sizes[name] is None]
+    return f", {FLAGS[greedy[0]]} none having taken the rest" if greedy and len(names) > 1 else ""
+
+
+def _check_left(
+    source: Candidates, name: str, size: int, left: int, barred: int, taken: str
+) -> None:
     if max(size, 1) > left:
         near = f", {barred} near-duplicates of query and eval rows left out" if barred else ""
+        near += taken if name in TRAINING else ""
         raise BadInput(
             f"{source.origin}: {FLAGS[name]} {size or 'none'} asks for {max(size, 1)} rows, but "
             f"{left} are left to it{near}; ask for fewer"

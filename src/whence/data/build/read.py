@@ -126,12 +126,16 @@ def _mixture(config: BuildConfig, fields: Fields) -> tuple[list[Part], dict[str,
             messages=one.messages or fields.messages,
         )
         parts += [
-            Part(source, columns, held_out, one.name, one.cap)
+            Part(source, columns, held_out, one.name, one.cap, trains_only=one.use == "train")
             for source, held_out in _used(sources, one)
         ]
         origins[one.name] = {**origin, "use": one.use, "cap": one.cap}
     # Rows that train come first, so that of equal rows the one that trains is kept, as in one file.
     parts.sort(key=lambda part: part.held_out)
+    if all(part.trains_only for part in parts):
+        raise BadInput(
+            "--source: every source has use=train; query and eval need one with use=eval or both"
+        )
     if config.query_fraction is not None and not any(part.held_out for part in parts):
         raise BadInput(
             "--query-fraction: shares out held-out rows, and no source has a test or validation "

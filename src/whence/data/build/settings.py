@@ -125,7 +125,7 @@ class BuildConfig(Config):
         gt=0,
         lt=1,
         description="Share the held-out rows out by group_id, this share of the groups to query "
-        "and the rest to eval.",
+        "and the rest to eval. With --disjoint-by, what has a value in common stays together too.",
     )
     pool_size: int | None = Field(
         default=None,
@@ -241,6 +241,17 @@ class BuildConfig(Config):
                 f"--dataset-name: with --source, write it as one, as in --source "
                 f"mine={self.dataset_name}"
             )
+        for flag, value, unset, option in (
+            ("--dataset-name", self.dataset_name, (DEFAULT_DATASET, PLAYPEN_DATASET), None),
+            ("--dataset-config", self.dataset_config, (DEFAULT_CONFIG, PLAYPEN_CONFIG), "config"),
+            ("--dataset-revision", self.dataset_revision, (None,), "revision"),
+        ):
+            if value not in unset and self.train_file:
+                raise BadInput(f"{flag} {value}: says nothing about --train-file; leave one out")
+            if value not in unset and sources and option:
+                raise BadInput(
+                    f"{flag} {value}: with --source, write it as its option :{option}={value}"
+                )
         if sources and self.instances and not any(one.preset == "playpen" for one in sources):
             raise BadInput(
                 "--instances: no source is read as games; give the one that is its option "

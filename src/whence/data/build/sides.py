@@ -46,8 +46,9 @@ class Side:
 
 @dataclass(frozen=True)
 class Sides:
-    """held_out: None where query and eval are taken from the rows to train on. stats: label of
-    each part → what the filters did. prefixed: sources whose row ids had to be told apart.
+    """held_out: None where query and eval are taken from the rows to train on; then `may_evaluate`
+    has those of them that may be, where not all are. stats: label of each part → what the filters
+    did. prefixed: sources whose row ids had to be told apart.
     """
 
     train: Side
@@ -56,6 +57,7 @@ class Sides:
     stratify_by: tuple[str, ...]
     stats: Mapping[str, Mapping[str, Any]]
     prefixed: Sequence[str]
+    may_evaluate: Candidates | None = None
 
     def of(self, split: str) -> Side:
         """The side that a split is drawn from."""
@@ -100,11 +102,21 @@ def make_sides(parts: Sequence[Part], recipe: Recipe) -> Sides:
             one_or_mixed(parts[i].source.split for i in at),
         ) if at else None  # fmt: skip
 
-    train = side(False)
+    train, held_out = side(False), side(True)
     assert train, "a build has something to train on"
+    may_evaluate = None
+    if not held_out and any(part.trains_only for part in parts):
+        may_evaluate = _candidates(
+            parts,
+            [
+                replace(one, kept=one.kept[:0]) if part.trains_only else one
+                for part, one in zip(parts, kept, strict=True)
+            ],
+            strata,
+        )
     stats = {part.label: one.stats for part, one in zip(parts, kept, strict=True)}
     form = one_or_mixed(one.format for one in rows)
-    return Sides(train, side(True), form, stratify_by, stats, prefixed)
+    return Sides(train, held_out, form, stratify_by, stats, prefixed, may_evaluate)
 
 
 def one_or_mixed(values: Iterable[str]) -> str:
@@ -118,8 +130,10 @@ def _check_columns(rows: Sequence[Rows], withhold: Sequence[str], mixed: bool) -
     everywhere = {name for one in rows for name in one.table.column_names}
     for column in withhold:
         if column in TEXTS or column not in everywhere:
-            columns = ", ".join(sorted(everywhere - set(TEXTS)))
-            raise BadInput(f"--withhold {column}: the data have no such column, but {columns}")
+            columns = ", ".join(sorted(everywhere - set(TEXTS))) or "texts alone"
+            raise BadInput(
+                f"--withhold {column}: the data have no such column to withhold, but {columns}"
+            )
     for one in () if mixed else rows:
         lacking = everywhere - {*one.table.column_names, *ROW_COLUMNS, *withhold}
         if lacking:

@@ -12,8 +12,9 @@ from whence.data.sources.source import Source
 class Part:
     """One split of one source, and its part in the build.
 
-    held_out: its rows are for query and eval, and never trained on. name: of the source where
-    several are mixed, else None. cap: most rows that may be drawn of it.
+    held_out: its rows are for query and eval, and never trained on. trains_only: they are never in
+    query or eval, even where no part is held out. name: of the source where several are mixed, else
+    None. cap: most rows that may be drawn of it.
     """
 
     source: Source
@@ -21,6 +22,7 @@ class Part:
     held_out: bool = False
     name: str | None = None
     cap: int | None = None
+    trains_only: bool = False
 
     @property
     def label(self) -> str:

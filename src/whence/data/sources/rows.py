@@ -23,7 +23,7 @@ class Fields:
     """Which columns hold the text.
 
     Without prompt and completion, `messages` is used where there is such a column, else the columns
-    called `prompt` and `completion`.
+    called `prompt` and `completion`; these not where `messages` names a column of its own.
 
     max_unanswered_share: chats that may end without an assistant turn. drop_empty: drop rows of
     plain data whose prompt or completion is empty, where otherwise the first one is refused.
@@ -71,6 +71,13 @@ def to_rows(source: Source, fields: Fields) -> Rows:
         _check_answered(source, flat.unanswered, fields.max_unanswered_share)
         prompts, completions, unusable = flat.prompts, flat.completions, flat.no_assistant_turn
         used = {fields.messages}
+    elif not plain and fields.messages != Fields.messages:
+        near = difflib.get_close_matches(fields.messages, columns, n=1)
+        hint = f'did you mean "{near[0]}"? ' if near else ""
+        raise BadInput(
+            f'{source.origin}: no column "{fields.messages}" with chats; {hint}it has '
+            f"{', '.join(columns)}; name the right one with --messages-field"
+        )
     else:
         names = (fields.prompt or "prompt", fields.completion or "completion")
         for name, flag in zip(names, ("--prompt-field", "--completion-field"), strict=True):
