@@ -147,7 +147,8 @@ def matched_random(
     if len(candidates) < len(wanted_ids):
         raise BadInput(
             f"a matched random of {len(wanted_ids)} rows needs as many others, but the pool of "
-            f"{len(ids)} leaves {len(candidates)}; choose fewer, or use --allow-random-overlap"
+            f"{len(ids)} leaves {len(candidates)}; choose fewer, or let "
+            "it overlap (matched_random:overlap=yes, or --allow-random-overlap)"
         )
     wanted = Counter(keys[i] for i in np.flatnonzero(is_chosen))
     rng = seeded(seed, name)

@@ -200,3 +200,18 @@ def test_one_file_drops_from_what_is_left(tmp_path: Path) -> None:
     held = [*splits["attr_query"], *splits["eval"]]
     assert len(splits["train_base"]) == 80 - 2 * len(set(held))
     assert not set(splits["train_base"]) & set(held)
+
+
+def test_a_prompt_of_eval_that_is_answered_otherwise_is_said(tmp_path: Path) -> None:
+    rng = np.random.default_rng(9)
+    prompts, answers = texts(rng, 12), texts(rng, 24)
+    rows = pd.DataFrame({"prompt": prompts * 2, "completion": answers})
+    for name, part in (("train", rows[:12]), ("test", rows[12:])):
+        part.to_json(tmp_path / f"{name}.jsonl", orient="records", lines=True)
+    files = {f"{name}_file": tmp_path / f"{name}.jsonl" for name in ("train", "test")}
+    sizes = {"train_size": 12, "query_size": 5, "eval_size": 7}
+    result = build(BuildConfig(run_dir=tmp_path / "r", **files, **sizes))
+    said = result.finding().headline
+    assert "7 prompts of eval are in train_base too, answered otherwise." in said
+    assert "5 prompts of attr_query are in train_base too, answered otherwise." in said
+    assert "score_pool" not in said

@@ -41,6 +41,7 @@ class BuildResult:
             *_cuts(kept),
             *_apart(self.manifest.raw["split_policy"]),
             *(_leaks(read_json(near)) if near.is_file() else ()),
+            *_same_prompts(self.manifest.raw),
         ]
         others = {
             "withheld columns": folder / "withheld.parquet",
@@ -134,6 +135,17 @@ def _apart(policy: Mapping[str, Any]) -> list[str]:
         f"their {found['disjoint_by']}, {found['training_rows_without_value']:,} because they have "
         "none."
     ]
+
+
+def _same_prompts(manifest: Mapping[str, Any]) -> list[str]:
+    """Exact prompts on both sides, which near-duplicates are not where completions differ."""
+    said = []
+    for pair, prompts in manifest["checks"].get("shared_prompts", {}).items():
+        one, _, other = pair.partition("&")
+        alias = one == "score_pool" and manifest["split_policy"]["score_pool_is_train_base"]
+        if prompts and not alias:
+            said.append(f"{prompts:,} prompts of {other} are in {one} too, answered otherwise.")
+    return said
 
 
 def _leaks(report: Mapping[str, Any]) -> list[str]:
