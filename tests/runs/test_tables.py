@@ -66,6 +66,7 @@ def test_empty_file(tmp_path: Path) -> None:
         ("r.jsonl", b'{"a": 1}\n[2]\n', r"r\.jsonl, line 2: expected an object, found list"),
         ("r.jsonl", b'{"a": "\xff"}\n', r"r\.jsonl, line 1: not valid JSON"),
         ("r.jsonl", b'{"a": 1}\n{"a": "x"}\n', r'r\.jsonl: column "a" mixes types'),
+        ("r.jsonl", b'{"a": ["so \\ud83d"]}\n', r'column "a" has half a character .* after "so"'),
         ("r.json", b'{"a": 1}', r"r\.json: expected a list of objects"),
         ("r.json", b"[", r"r\.json: not valid JSON"),
         ("r.parquet", b"PAR1 no", r"r\.parquet: not a readable Parquet file"),

@@ -151,6 +151,12 @@ def _from_rows(rows: list[dict[str, Any]], path: Path) -> pa.Table:
             raise BadInput(
                 f'{path}: column "{name}" mixes types ({_one_line(error)}); give it one'
             ) from error
+        except UnicodeEncodeError as error:
+            before = " ".join(str(error.object)[: error.start].split())[-40:]
+            raise BadInput(
+                f'{path}: column "{name}" has half a character (a lone surrogate such as \\ud83d) '
+                f'after "{before}"; repair that row'
+            ) from error
     return pa.table(columns)
 
 

@@ -369,6 +369,11 @@ def test_sources_that_are_not_there(tmp_path: Path, real: Path) -> None:
     with pytest.raises(BadInput, match=r"--dataset-config smol: .* has no folder of that name"):
         mix(tmp_path, f"made={real}:config=smol")
     one = write(tmp_path / "a.jsonl", pairs(30, "a"))
+    for option in ("preset=playpen", "config=smol", "revision=main"):
+        with pytest.raises(
+            BadInput, match=rf"--source a: {option} is for data sets, and .* a file"
+        ):
+            mix(tmp_path, f"a={one}:{option}")
     with pytest.raises(BadInput, match="--query-fraction shares out a held-out split"):
         build(BuildConfig(run_dir=tmp_path / "r", train_file=one, query_fraction=0.5))
     with pytest.raises(BadInput, match="--query-fraction: shares out held-out rows"):

@@ -147,6 +147,12 @@ def _mixture(config: BuildConfig, fields: Fields) -> tuple[list[Part], dict[str,
 def _read(config: BuildConfig, one: Given) -> Read:
     file = _file(one)
     if file:
+        for option in ("preset", "config", "revision"):
+            if value := getattr(one, option):
+                raise BadInput(
+                    f"--source {one.name}: {option}={value} is for data sets, and {one.place} is a "
+                    "file; leave it out"
+                )
         sources, origin = _files(file, None)
     elif one.preset == "playpen":
         name = one.config or PLAYPEN_CONFIG
