@@ -63,7 +63,8 @@ class GumbelNoise:
         noise = -waits.clamp_min_(torch.finfo(waits.dtype).tiny).log_()
         scaled = scores.clone()
         temperatures = scores.new_tensor(self._temperatures)[:, None]
-        scaled[self._sampled] = scores[self._sampled] / temperatures + noise.float().to(scores.device)
+        noise = noise.float().to(scores.device)
+        scaled[self._sampled] = scores[self._sampled] / temperatures + noise
         return scaled
 
 

@@ -122,7 +122,9 @@ def grade_rows(
 
 
 def clues_in(prompt: str) -> list[str]:
-    """The single clues of a game, in their order: what stands between commas behind `CLUE:`, outer punctuation aside."""
+    """The single clues of a game, in their order: what stands between commas behind `CLUE:`,
+    punctuation at its ends aside.
+    """
     lines = CLUE_LINE.findall(prompt)
     return [one.strip(" .:") for line in lines for one in line.split(",") if one.strip(" .:")]
 
