@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -139,6 +140,15 @@ def test_the_same_settings_give_the_same_games_whatever_the_concurrency(
     assert endpoint.stats()["requests"] == seen, "nothing is asked again"
     with pytest.raises(BadInput, match="holds another run: seed: 42 → 7"):
         play(output_dir=tmp_path / "1", seed=7)
+
+
+def test_a_notebooks_own_loop_is_no_hindrance(play: Any) -> None:
+    async def cell() -> GenerateResult:
+        result: GenerateResult = play()
+        return result
+
+    result = asyncio.run(cell())
+    assert result.summary["games_written"] == 16
 
 
 @pytest.mark.parametrize("step", ["rewrite", "write_jsonl", "publish"])

@@ -8,7 +8,6 @@ games that have none. The players answer through an OpenAI-compatible endpoint, 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,7 @@ from whence.data.games.players import Players, players_of
 from whence.data.games.replies import plain_word
 from whence.data.games.schedule import Game, schedule
 from whence.data.games.settings import GenerateConfig
-from whence.data.games.tournament import Limits, counted, play_games
+from whence.data.games.tournament import Limits, counted, play_games, to_the_end
 from whence.errors import BadInput, WhenceError
 from whence.runs.atomic import write_text
 from whence.runs.config import not_identity, resolved
@@ -151,7 +150,7 @@ def _play(config: GenerateConfig, players: Players, key: str | None, books: Book
             books.enter(record)
             progress.advance()
 
-        asyncio.run(_play_left(config, players, key, books, left, finished))
+        to_the_end(_play_left(config, players, key, books, left, finished))
     failed = books.failed_wholly()
     if failed is not None:
         raise WhenceError(

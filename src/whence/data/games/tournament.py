@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -116,3 +118,33 @@ class _OutageWatch:
                 f"{self._row} games in a row failed, the last by {record['error']}; nothing is "
                 "lost: run the same command again to go on once the endpoint answers"
             )
+
+
+def to_the_end(playing: Coroutine[Any, Any, None]) -> None:
+    """Run `playing` to its end, also from a notebook, whose own loop runs already.
+
+    It then plays in a thread of its own; an interrupt of the notebook's cell ends it there too.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        asyncio.run(playing)
+        return
+    loop = asyncio.new_event_loop()
+    task = loop.create_task(playing)
+
+    def run() -> None:
+        asyncio.set_event_loop(loop)
+        try:
+            loop.run_until_complete(task)
+        finally:
+            loop.close()
+
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        done = thread.submit(run)
+        try:
+            done.result()
+        except KeyboardInterrupt:
+            with suppress(RuntimeError):  # where it has just come to its end
+                loop.call_soon_threadsafe(task.cancel)
+            raise
