@@ -132,6 +132,9 @@ def test_the_finding_says_it_in_words(
         (["plain/none", "other"], {"k": (5, 5)}, "each once"),
         (["plain/none", "other"], {"modes": ("none",)}, "--modes says how rankings are made"),
         (["plain/none", "other"], {"score_mode": "nearest"}, "--score-mode says how"),
+        (["plain/none", "other"], {"base_model": "tiny"}, "--base-model says how"),
+        (["plain/none", "other"], {"query_split": "eval"}, "--query-split says how"),
+        (["plain/none", "other"], {"pool_split": "eval"}, "there is no --manifest"),
     ],
 )
 def test_what_cannot_be_compared(

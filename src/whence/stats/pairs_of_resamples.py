@@ -46,13 +46,14 @@ def two_chances(
     clusters: int,
     *,
     confidence: float = CONFIDENCE,
-    bound: float = 1.0,
+    bounds: tuple[float, float] = (-1.0, 1.0),
 ) -> tuple[Interval | NoInterval, float | None]:
     """Interval of `value` and two-sided p for "it is 0".
 
     draws: `value` over resampled rows, [draws]. without: `value` with each resample left out,
-    [resamples]. clusters: of rows. Ends are cut at ± bound. Fewer than five clusters or resamples,
-    or no spread at all: no interval and no p.
+    [resamples]. clusters: of rows. bounds: what `value` can be at least and at
+    most; ends are cut there. Fewer than five clusters or resamples, or no spread at all: no
+    interval and no p.
     """
     from scipy.stats import t
 
@@ -73,6 +74,6 @@ def two_chances(
     reach = float(t.ppf((1 + confidence) / 2, resamples - 1)) * error
     method = f"Student's t over {resamples} resamples and {clusters} clusters of rows"
     interval = Interval(
-        max(-bound, value - reach), min(bound, value + reach), confidence, method, clusters
+        max(bounds[0], value - reach), min(bounds[1], value + reach), confidence, method, clusters
     )
     return interval, float(2 * t.sf(abs(value) / error, resamples - 1))

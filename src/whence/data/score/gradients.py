@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
+from whence.data.score.logs import logs_left_alone
 from whence.data.score.tokens import TokenRows
 from whence.errors import BadInput
 from whence.models.alignment import IGNORED
@@ -33,8 +34,9 @@ def ready_for_gradients(loaded: Loaded) -> Iterator[set[str]]:
     The model is in evaluation mode meanwhile and is left as it was found. Raises BadInput where the
     adapter has no linear LoRA layer.
     """
-    from bergson.gradients import LayerAdapter
-    from bergson.utils.worker_utils import extract_peft_target_modules
+    with logs_left_alone():
+        from bergson.gradients import LayerAdapter
+        from bergson.utils.worker_utils import extract_peft_target_modules
 
     model: Any = loaded.model
     # Prints each adapter weight that is no module of its own (DoRA magnitudes, saved heads).

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from whence.data.score.logs import logs_left_alone
 from whence.errors import BadInput
 from whence.models.alignment import IGNORED, AlignedRow, align_rows
 
@@ -148,8 +149,9 @@ def named(row_ids: Sequence[str], most: int = 5) -> str:
 def _through_chat_template(
     rows: pd.DataFrame, tokenizer: PreTrainedTokenizerBase, max_length: int
 ) -> list[AlignedRow]:
-    from bergson import DataConfig
-    from bergson.data import tokenize
+    with logs_left_alone():
+        from bergson import DataConfig
+        from bergson.data import tokenize
 
     limit = min(max_length, tokenizer.model_max_length)
     columns = DataConfig(prompt_column="prompt", completion_column="completion")

@@ -41,11 +41,11 @@ class StabilityResult:
     def finding(self) -> Finding:
         """How far the rankings agree, by mode where they were made, by pair where given."""
         found = self.content
-        deepest = found["k"][0]
+        first = found["k"][0]
         columns = [
             "what",
             "Spearman",
-            f"overlap at {deepest} (chance {deepest / found['rows']:.2f})",
+            f"overlap at {first} (chance {first / found['rows']:.2f})",
         ]
         lines = _mode_lines(found) if "modes" in found else _pair_lines(found)
         before = "Already done: " if self.done_before else ""
@@ -53,7 +53,7 @@ class StabilityResult:
             headline=f"{before}{self._said()} {CAVEAT}.",
             columns=columns,
             rows=[
-                (what, _shown(each["spearman"]), _shown(each["overlap_at_k"][str(deepest)]))
+                (what, _shown(each["spearman"]), _shown(each["overlap_at_k"][str(first)]))
                 for what, each in lines[:MOST_LINES]
             ],
             files={

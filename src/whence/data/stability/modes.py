@@ -69,7 +69,13 @@ def _over_queries(
     def measured(measure: str, chance: float) -> dict[str, Any]:
         value = found.value(measure, pairs)
         without = without_each(found, measure, blocks)
-        interval, _ = two_chances(value, found.draws(measure, pairs), without, found.clusters)
+        interval, _ = two_chances(
+            value,
+            found.draws(measure, pairs),
+            without,
+            found.clusters,
+            bounds=(-1.0 if measure == SPEARMAN else 0.0, 1.0),
+        )
         return estimate(value, interval, chance)
 
     return {
@@ -131,7 +137,7 @@ def _comparisons(
             without_each(found, SPEARMAN, blocks[mode])
             - without_each(found, SPEARMAN, blocks[control]),
             found.clusters,
-            bound=2.0,
+            bounds=(-2.0, 2.0),
         )
         drafts.append((mode, control, effect, interval, p))
     q_values = benjamini_hochberg([p for *_, p in drafts])

@@ -14,12 +14,14 @@ from whence.runs.config import Numbers, OutputConfig
 
 Mode = Literal["none", "query", "mixed"]
 FROM_A_MODEL = (
+    "query_split",
     "adapter_path",
     "modes",
     "projection_seeds",
     "query_resamples",
     "mixing_coefficient",
     *GradientSettings.model_fields,
+    *ModelSettings.model_fields,
 )
 """Settings that say how rankings are made, and mean nothing where they are given."""
 
@@ -108,6 +110,11 @@ class StabilityConfig(GradientSettings, ModelSettings, OutputConfig):
                     f"--{name.replace('_', '-')} says how rankings are made, and --scores gives "
                     "them made: leave one of the two out"
                 )
+        if self.manifest is None and self.pool_split != defaults["pool_split"].default:
+            raise BadInput(
+                f"--pool-split {self.pool_split}: the split of a manifest, and there is no "
+                "--manifest; add it, or leave this out"
+            )
         if len(self.scores) < 2:
             raise BadInput(f"--scores {self.scores[0]}: agreement needs two rankings or more")
 
