@@ -66,6 +66,22 @@ def test_documents_of_tasks_are_compared_beside_eval_rows() -> None:
     assert found["arms"]["top"] == pytest.approx({"arc acc": 0.5, "loss": 1.75})
 
 
+def test_a_loss_that_is_no_number_is_refused_beside_tasks_too() -> None:
+    rows = [
+        {"arm": arm, "seed": 0, "row_id": f"e{i}", "correct": None, "loss": loss}
+        for arm in ("top", "random")
+        for i, loss in enumerate((1.0, float("nan") if arm == "top" else 1.0))
+    ]
+    rows += [
+        {"arm": arm, "seed": 0, "row_id": f"arc/{i}", "arc acc": 1.0}
+        for arm in ("top", "random")
+        for i in range(3)
+    ]
+    groups = {"e0": "g0", "e1": "g1"}
+    with pytest.raises(BadInput, match="'loss' is nan at arm 'top', seed 0, row_id 'e1'"):
+        verdict_of(pd.DataFrame(rows), groups, [("top", "random")], None, bench=["arc acc"])
+
+
 TASK = """
 task: guess_choice
 dataset_path: json

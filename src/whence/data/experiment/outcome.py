@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from whence.data.experiment.comparisons import Pair
 from whence.runs.finding import Finding
+from whence.stats.pairing import metric_values
 from whence.stats.verdict import arm_means, verdicts
 
 if TYPE_CHECKING:
@@ -46,6 +47,8 @@ def verdict_of(
     metrics = metrics_of(items, bench)
     grouped = items.assign(group_id=items["row_id"].map(groups))
     if bench:
+        # What a task lacks by nature is left out below; a loss that is no number is not that.
+        metric_values(items[items[list(bench)].isna().all(axis=1)], "loss")
         grouped["group_id"] = grouped["group_id"].fillna(grouped["row_id"])
     found = verdicts(grouped, pairs, metrics, cluster="group_id", leave_out_undefined=bool(bench))
     return {
