@@ -32,7 +32,7 @@ SETTINGS: dict[str, Any] = {
     "k": (12,),
     "draws": 200,
     "max_length": 64,
-    "token_batch_size": 256,
+    "token_batch_size": 1024,
     "device": "cpu",
 }
 
@@ -79,7 +79,7 @@ def test_a_ranking_is_that_of_scoring_the_drawn_queries(
         adapter,
         pool,
         query.iloc[rows],
-        ScoreSettings(max_length=64, token_batch_size=256, **settings),
+        ScoreSettings(max_length=64, token_batch_size=1024, **settings),
         tmp_path,
     )
     found = kept(made, name)
