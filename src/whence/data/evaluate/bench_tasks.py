@@ -83,7 +83,7 @@ def open_tasks(
         known = list(manager.all_tasks)
         for name in names:
             if name not in known:
-                raise BadInput(_unknown(name, known))
+                raise BadInput(_unknown(name, known, include_path))
         return [_open(manager, name, num_fewshot) for name in names]
 
 
@@ -104,10 +104,12 @@ def _manager(names: Sequence[str], include_path: Path | None) -> Any:
     return TaskManager(include_path=include_path and str(include_path))
 
 
-def _unknown(name: str, known: Sequence[str]) -> str:
+def _unknown(name: str, known: Sequence[str], include_path: Path | None) -> str:
     near = difflib.get_close_matches(name, known, n=1)
     meant = f'; did you mean "{near[0]}"?' if near else ""
-    return f'--tasks {name}: lm-evaluation-harness has no task "{name}"{meant}'
+    # The harness passes over a file that it cannot read, and says nothing.
+    own = include_path and f", and no readable file in {include_path} has one"
+    return f'--tasks {name}: lm-evaluation-harness has no task "{name}"{own or ""}{meant}'
 
 
 def _open(manager: Any, name: str, num_fewshot: int | None) -> BenchTask:
