@@ -268,7 +268,7 @@ def test_what_cannot_be_judged(
 
 @pytest.mark.slow
 def test_names_and_data_that_are_not_there(tasks: Path) -> None:
-    with pytest.raises(BadInput, match='no readable file in .* has one; did you mean "arc_easy"'):
+    with pytest.raises(BadInput, match=r'no readable file in .* has one; did you mean "arc_easy"'):
         bench_tasks.open_tasks(["arc_esy"], tasks)
     with pytest.raises(BadInput, match="arc_easy: its data set is not on this machine"):
         bench_tasks.open_tasks(["arc_easy"], None)
