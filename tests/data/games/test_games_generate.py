@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +153,32 @@ def test_a_notebooks_own_loop_is_no_hindrance(play: Any) -> None:
 
     result = asyncio.run(cell())
     assert result.summary["games_written"] == 16
+
+
+def test_a_notebooks_cell_can_be_interrupted(play: Any, endpoint: Endpoint, tmp_path: Path) -> None:
+    endpoint.set(latency=0.05)
+    partial = tmp_path / "G.partial" / "games.jsonl"
+
+    def interrupt() -> None:
+        while not partial.exists() or not partial.stat().st_size:
+            time.sleep(0.002)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    async def cell() -> None:
+        threading.Thread(target=interrupt).start()
+        play(concurrency=2)
+
+    loop = asyncio.new_event_loop()
+    with pytest.raises(KeyboardInterrupt):  # as in a notebook's kernel, not as in asyncio.run
+        loop.run_until_complete(cell())
+    loop.close()
+    kept = read_jsonl(partial)
+    assert 0 < len(kept) < 16
+    assert read_json(partial.with_name("summary.json"))["games_written"] == len(kept)
+    record = read_record(partial.parent)
+    assert record is not None
+    assert record.status == "interrupted"
+    assert play().summary["games_written"] == 16
 
 
 @pytest.mark.parametrize("step", ["rewrite", "write_jsonl", "publish"])
@@ -331,6 +361,8 @@ def test_an_instances_file_from_an_address_is_kept_with_the_games(
         ({"base_url": "https://me:secret@x/v1"}, "--base-url holds a user"),
         ({"base_url": "https://x/v1"}, "no key for https://x/v1"),
         ({"instances": "nowhere.json"}, "nowhere.json: no such file"),
+        ({"instances": "https://me:secret@x/i.json"}, "^--instances is an address with a user"),
+        ({"instances": "https://x/i.json?token=secret"}, "^--instances is .* or a query"),
         ({"backend": "local", "describer_model": None}, "or --model"),
         ({"backend": "local", "guesser_models": ("./no/such",)}, 'no model folder "./no/such"'),
         (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,12 @@ from typing import Any
 import httpx
 import pytest
 from fault_server import Endpoint
+from pydantic import SecretStr
 
 from whence.data.games import openai
 from whence.data.games.backend import Ask, AskError, Reply
 from whence.data.games.ledger import Ledger
+from whence.data.games.obtain import obtain_instances
 from whence.data.games.openai import OpenAIBackend, check_base_url, is_loopback, key_for
 from whence.errors import BadInput
 
@@ -39,7 +42,8 @@ def asked(
 
         async def run() -> list[Reply | BaseException]:
             given = {"concurrency": 8, "request_timeout": 5.0, "max_attempts": 6, **settings}
-            backend = OpenAIBackend(url or endpoint.url, key, ledger, **given)
+            secret = None if key is None else SecretStr(key)
+            backend = OpenAIBackend(url or endpoint.url, secret, ledger, **given)
             try:
                 return await asyncio.gather(*map(backend.ask, asks), return_exceptions=True)
             finally:
@@ -169,14 +173,48 @@ def test_the_key_is_sent_and_shown_nowhere(
     assert endpoint.stats()["keys"] == ["Bearer sk-right"]
     (error,), _ = asked([ask_for()], key="sk-wrong")
     assert "[key]" in str(error), "the server repeated it"
-    written = caplog.text + ledger.path.read_text() + str(error) + repr(error)
+    assert "sk-" not in caplog.text + ledger.path.read_text() + str(error) + repr(error)
+
+
+def test_a_traceback_that_shows_variables_shows_no_key(
+    asked: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-right")
+    given = key_for("https://api.openai.com/v1")
+    assert "sk-" not in f"{given!r} {given}"
+    monkeypatch.setattr("whence.data.games.waiting.FIRST", 0.01)
+    (error,), _ = asked([ask_for()], url="http://127.0.0.1:1/v1", key="sk-right", max_attempts=2)
+    shown = traceback.TracebackException.from_exception(error, capture_locals=True)
+    written = "".join(shown.format())
+    assert "    ask = Ask(" in written, "variables are shown"
     assert "sk-" not in written
+
+
+def test_a_key_that_is_no_secret_spoils_no_message(asked: Any, endpoint: Endpoint) -> None:
+    endpoint.set(key="sk-right")
+    (error,), _ = asked([ask_for()], key="e")
+    assert "(Incorrect API key provided: e)" in str(error)
+
+
+@pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:9", "what://me:secret@127.0.0.1:9"])
+def test_a_proxy_that_cannot_be_used_is_said(
+    asked: Any, monkeypatch: pytest.MonkeyPatch, proxy: str
+) -> None:
+    monkeypatch.setenv("ALL_PROXY", proxy)
+    with pytest.raises(
+        BadInput, match=r"the proxy that .* ALL_PROXY names cannot be used"
+    ) as caught:
+        asked([ask_for()], url="https://192.0.2.1/v1", key="sk-right")
+    assert "secret@" not in str(caught.value)
+    with pytest.raises(BadInput, match="cannot be fetched") as caught:
+        obtain_instances("https://192.0.2.1/i.json", Path("G"))
+    assert "secret@" not in str(caught.value)
 
 
 def replied(content: bytes, status: int = 200) -> Any:
     """What the client makes of a response with this body."""
     backend = object.__new__(OpenAIBackend)
-    backend._base_url, backend._secrets, backend._answered = "http://x/v1", [], set()
+    backend._base_url, backend._key, backend._answered = "http://x/v1", None, set()
     return backend._read(httpx.Response(status, content=content), ask_for())
 
 
@@ -238,11 +276,16 @@ def test_an_address_loses_its_last_slash() -> None:
 
 
 def test_which_key_is_taken() -> None:
+    def taken(url: str, environment: dict[str, str]) -> str:
+        key = key_for(url, environment)
+        assert key is not None
+        return key.get_secret_value()
+
     both = {"OPENROUTER_API_KEY": "router", "OPENAI_API_KEY": "open"}
-    assert key_for("https://openrouter.ai/api/v1", both) == "router"
-    assert key_for("https://my.server/v1", both) == "router"
-    assert key_for("https://api.openai.com/v1", both) == "open"
-    assert key_for("https://my.server/v1", {"OPENAI_API_KEY": " open\n"}) == "open"
+    assert taken("https://openrouter.ai/api/v1", both) == "router"
+    assert taken("https://my.server/v1", both) == "router"
+    assert taken("https://api.openai.com/v1", both) == "open"
+    assert taken("https://my.server/v1", {"OPENAI_API_KEY": " open\n"}) == "open"
     assert key_for("http://127.0.0.1:1/v1", {}) is None
     with pytest.raises(BadInput, match=r"no key for https://my.server/v1"):
         key_for("https://my.server/v1", {"OPENROUTER_API_KEY": " "})

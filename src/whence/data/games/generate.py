@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from whence.data.games.backend import Backend
 from whence.data.games.checkpoints import GAMES, ROWS, ROWS_FOLDER, SUMMARY, Books
@@ -30,6 +30,9 @@ from whence.runs.finding import Finding
 from whence.runs.jsonfile import read_json
 from whence.runs.progress import Progress
 from whence.runs.store import open_run
+
+if TYPE_CHECKING:
+    from pydantic import SecretStr
 
 __all__ = ["GenerateConfig", "GenerateResult", "Stopped", "generate"]
 
@@ -138,7 +141,7 @@ def generate(config: GenerateConfig) -> GenerateResult:
     return GenerateResult(home, read_json(home / SUMMARY), run.done)
 
 
-def _play(config: GenerateConfig, players: Players, key: str | None, books: Books) -> None:
+def _play(config: GenerateConfig, players: Players, key: SecretStr | None, books: Books) -> None:
     """Play what is left."""
     left = books.left
     if not left:
@@ -162,7 +165,7 @@ def _play(config: GenerateConfig, players: Players, key: str | None, books: Book
 async def _play_left(
     config: GenerateConfig,
     players: Players,
-    key: str | None,
+    key: SecretStr | None,
     books: Books,
     left: Sequence[Game],
     finished: Any,

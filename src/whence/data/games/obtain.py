@@ -7,6 +7,7 @@ import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from whence.data.instances import Instances, read_instances
 from whence.errors import BadInput
@@ -35,11 +36,18 @@ def obtain_instances(place: str, output_dir: Path) -> Obtained:
     """Read the instances at a path or an http(s) address.
 
     What was fetched for this run before (finished or not) is read again from its folder. Raises
-    BadInput as `read_instances` does, and where the address cannot be had.
+    BadInput as `read_instances` does, where the address cannot be had, and for one that may hold a
+    secret, since the record keeps it.
     """
     if not place.startswith(("http://", "https://")):
         path = Path(place).expanduser()
         return Obtained(read_instances(path), path, None)
+    parts = urlsplit(place)
+    if "@" in parts.netloc or parts.query:
+        raise BadInput(
+            "--instances is an address with a user, a password or a query, and would be written "
+            "into the record; download the file and give its path"
+        )
     text = _kept(place, output_dir) or _fetched(place)
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / KEPT
@@ -70,7 +78,8 @@ def _fetched(place: str) -> str:
         response.raise_for_status()
     except httpx.HTTPStatusError as error:
         reason = f"HTTP {error.response.status_code}"
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
+    except (httpx.HTTPError, httpx.InvalidURL, ImportError, ValueError) as error:
+        # The last two: a proxy in the environment that cannot be used.
         reason = " ".join(str(error).split()) or type(error).__name__
     else:
         if len(response.content) <= LARGEST:

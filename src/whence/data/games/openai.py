@@ -21,6 +21,7 @@ from whence.errors import BadInput
 
 if TYPE_CHECKING:
     import httpx
+    from pydantic import SecretStr
 
 KEYS = ("OPENROUTER_API_KEY", "OPENAI_API_KEY")
 PASSING = frozenset({408, 409, 425, 429})
@@ -34,6 +35,10 @@ ADVICE = {
 }
 SHOWN = 200
 """Characters of a server's own words that are shown."""
+SHORTEST_SECRET = 8
+"""Characters from which on a key is cut out of what is shown; a shorter one ("none", "x") is there
+to fill the header, and may be part of any word.
+"""
 
 
 class FailedRequest(Exception):  # noqa: N818 (as AskError, it is of one request)
@@ -72,12 +77,15 @@ def is_loopback(base_url: str) -> bool:
         return host == "localhost" or host.endswith(".localhost")
 
 
-def key_for(base_url: str, environment: Mapping[str, str] | None = None) -> str | None:
+def key_for(base_url: str, environment: Mapping[str, str] | None = None) -> SecretStr | None:
     """The key from the environment; None where there is none and this machine is asked.
 
     OpenAI's own address takes OPENAI_API_KEY alone: another house's key is not shown to it. Raises
-    BadInput where a key is needed and absent, or cannot be sent.
+    BadInput where a key is needed and absent, or cannot be sent. It is wrapped so that a traceback
+    that shows variables does not show it.
     """
+    from pydantic import SecretStr
+
     given = os.environ if environment is None else environment
     host = urlsplit(base_url).hostname or ""
     names = KEYS[1:] if host == "api.openai.com" else KEYS
@@ -86,7 +94,7 @@ def key_for(base_url: str, environment: Mapping[str, str] | None = None) -> str 
         if key:
             if not key.isascii() or not key.isprintable() or " " in key:
                 raise BadInput(f"{name}: holds characters that no key has; set it again")
-            return key
+            return SecretStr(key)
     if is_loopback(base_url):
         return None
     raise BadInput(
@@ -101,30 +109,39 @@ class OpenAIBackend(Backend):
     def __init__(
         self,
         base_url: str,
-        key: str | None,
+        key: SecretStr | None,
         ledger: Ledger,
         *,
         concurrency: int,
         request_timeout: float,
         max_attempts: int,
     ) -> None:
-        """request_timeout: seconds for one request, first byte to last. ledger: counts them."""
+        """request_timeout: seconds for one request, first byte to last. ledger: counts them.
+
+        Raises BadInput for a proxy in the environment that cannot be used.
+        """
         import httpx
 
         self._base_url, self._ledger = base_url, ledger
         self._seconds, self._max_attempts = request_timeout, max_attempts
-        self._secrets = [key] if key else []
+        self._key = key
         self._reached = False
         self._answered: set[str] = set()
         limits = httpx.Limits(
             max_connections=concurrency + 4, max_keepalive_connections=concurrency + 4
         )
-        self._client = httpx.AsyncClient(
-            headers={"Authorization": f"Bearer {key}"} if key else {},
-            timeout=request_timeout,
-            limits=limits,
-            trust_env=not is_loopback(base_url),
-        )
+        try:
+            self._client = httpx.AsyncClient(
+                headers={"Authorization": f"Bearer {key.get_secret_value()}"} if key else {},
+                timeout=request_timeout,
+                limits=limits,
+                trust_env=not is_loopback(base_url),
+            )
+        except (ImportError, ValueError) as error:
+            raise BadInput(
+                f"{base_url}: the proxy that HTTPS_PROXY, HTTP_PROXY or ALL_PROXY names cannot be "
+                f"used ({self._clean(error)}); unset it, or name an http:// one"
+            ) from None
 
     async def ask(self, ask: Ask) -> Reply:
         """The model's next message.
@@ -234,8 +251,8 @@ class OpenAIBackend(Backend):
     def _clean(self, said: object) -> str:
         """A server's or library's words, short, on one line, and without the key."""
         text = " ".join(str(said).split()) or type(said).__name__
-        for secret in self._secrets:
-            text = text.replace(secret, "[key]")
+        if self._key is not None and len(self._key) >= SHORTEST_SECRET:
+            text = text.replace(self._key.get_secret_value(), "[key]")
         return text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…"
 
 
