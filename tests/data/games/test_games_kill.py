@@ -10,9 +10,12 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 from fault_server import Endpoint
 
+from whence.data.games.backend import Ask, Reply
 from whence.data.games.journal import Journal
+from whence.data.games.ledger import Ledger
 from whence.data.games.schedule import schedule
 from whence.data.instances import read_instances
 from whence.runs.jsonfile import read_json, read_jsonl
@@ -127,3 +130,42 @@ def test_a_torn_line_is_cut_off_and_games_can_be_forgotten(tmp_path: Path) -> No
     assert [json.loads(line)["game_id"] for line in path.read_bytes().splitlines()] == [
         "d", "a", "c", "e",
     ]  # fmt: skip
+
+
+def test_what_a_machine_without_power_left_unreadable_is_played_again(tmp_path: Path) -> None:
+    path = tmp_path / "games.jsonl"
+    line, other = b'{"game_id": "a"}\n', b'{"game_id": "b"}\n'
+    path.write_bytes(line + bytes(30) + b'"d"}\n' + other)
+    journal = Journal(path)
+    assert [record["game_id"] for record in journal.read()] == ["a"]
+    journal.append({"game_id": "b"})
+    journal.close()
+    assert path.read_bytes() == line + other
+
+    path = tmp_path / "requests.tsv"
+    ledger = Ledger(path, most=9)
+    ask = Ask("a", "m", [], 1, 0, 0)
+    ledger.sent(ask, 2)
+    ledger.close()
+    path.write_bytes(bytes(9) + b"1\nsent\ta\n" + path.read_bytes() + b"\xff\n")
+    ledger = Ledger(path, most=9)
+    ledger.answered(ask, Reply("", 3, 4))
+    ledger.close()
+    total = Ledger(path, most=9).total()
+    assert (total.sent, total.retries, total.answered, total.prompt_tokens) == (1, 1, 1, 3)
+
+
+def test_a_disk_that_takes_half_a_line_ends_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = Journal(tmp_path / "games.jsonl")
+    journal.append({"game_id": "a"})
+    whole, pwrite = journal.path.read_bytes(), os.pwrite
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", lambda file, line, at: pwrite(file, line[:5], at))
+        with pytest.raises(OSError, match="No space left"):
+            journal.append({"game_id": "b"})
+    assert "b" not in journal
+    journal.close()
+    Journal(journal.path).close()
+    assert journal.path.read_bytes() == whole

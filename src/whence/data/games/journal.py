@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,7 +16,8 @@ from whence.runs.jsonfile import plain
 class Journal:
     """The games finished so far, on disk; opening one goes on where a killed process stopped.
 
-    A last line that a kill tore is cut off: its game was not finished.
+    A last line that a kill tore is cut off: its game was not finished. So is what follows a line
+    that a machine without power left unreadable.
     """
 
     def __init__(self, path: Path) -> None:
@@ -37,8 +39,9 @@ class Journal:
         if game_id in self._places:
             raise ValueError(f"game {game_id} was finished twice")
         line = _line(record)
+        if os.pwrite(self._file, line, self._end) < len(line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
         self._places[game_id] = (self._end, len(line))
-        os.pwrite(self._file, line, self._end)
         self._end += len(line)
 
     def forget(self, game_ids: Iterable[str]) -> None:
@@ -76,7 +79,10 @@ class Journal:
             for line in file:
                 if not line.endswith(b"\n"):
                     break
-                game_id = json.loads(line)["game_id"]
+                try:
+                    game_id = json.loads(line)["game_id"]
+                except ValueError:
+                    break
                 self._places[game_id] = (self._end, len(line))
                 self._end += len(line)
         os.ftruncate(self._file, self._end)

@@ -14,6 +14,7 @@ most one line too many per game in progress.
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ from typing import Any
 from whence.data.games.backend import Ask, AskError, Reply
 
 UNREACHABLE = "unreachable"
+LINE = re.compile(r"sent(\t[^\t]+){2}\t\d+|(answered|failed)(\t[^\t]+){2}\t\d+\t[^\t]+")
 
 
 @dataclass
@@ -128,15 +130,18 @@ class Ledger:
                 model.retries -= int(facts[0]) > 1
 
     def _read(self) -> Iterator[list[str]]:
-        """Whole lines of earlier processes. A torn last one is cut off: it was not sent."""
+        """Whole lines of earlier processes. A torn last one is cut off: it was not sent. Lines that
+        a machine without power left unreadable are passed over.
+        """
         if not self.path.exists():
             return
         content = self.path.read_bytes()
         whole = content[: content.rfind(b"\n") + 1]
         if len(whole) < len(content):
             os.truncate(self.path, len(whole))
-        for line in whole.decode().split("\n")[:-1]:
-            yield line.split("\t")
+        for line in whole.decode(errors="replace").split("\n")[:-1]:
+            if LINE.fullmatch(line):
+                yield line.split("\t")
 
 
 def per_model(spent: dict[str, Spent]) -> dict[str, Any]:
