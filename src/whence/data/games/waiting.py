@@ -18,7 +18,8 @@ that failed together do not come back together.
 
 
 def retry_after(headers: Mapping[str, str], now: float | None = None) -> float | None:
-    """Seconds that the server asks to wait, from seconds or an HTTP date; None where it does not.
+    """Seconds that the server asks to wait, from seconds or an HTTP date; None where it does not,
+    as with 0 or a date that is past: a server in trouble is not asked at once, time and again.
 
     now: Unix time that a date is compared with.
     """
@@ -33,7 +34,7 @@ def retry_after(headers: Mapping[str, str], now: float | None = None) -> float |
         except (ValueError, TypeError, OverflowError):
             return None
         seconds = at - (time.time() if now is None else now)
-    return max(0.0, seconds) if math.isfinite(seconds) else None
+    return seconds if math.isfinite(seconds) and seconds > 0 else None
 
 
 def wait_before_retry(state: Any) -> float:
