@@ -40,6 +40,7 @@ def test_the_real_file(shared_data: Path) -> None:
         ([], "game_instances"),
         ([{"target_word": "a"}], 'instance 0: expected an object with a "game_id"'),
         ([{"game_id": 0, "target_word": " "}], '"target_word"'),
+        ([{"game_id": 0, "target_word": "!?"}], '"target_word"'),
         ([{"game_id": 0, "target_word": "a", "related_word": "b"}], '"related_word"'),
         ([{"game_id": 0, "target_word": w} for w in "ab"], "two instances have game_id 0"),
     ],

@@ -112,7 +112,7 @@ def _instance(game: Any, experiment: str, where: str, number: int) -> Instance:
     if not isinstance(game, dict) or game.get("game_id") is None:
         raise BadInput(f'{where}: expected an object with a "game_id"')
     word = game.get("target_word")
-    if not isinstance(word, str) or not word.strip():
+    if not isinstance(word, str) or not any(map(str.isalnum, word)):
         raise BadInput(f'{where}: "target_word" is {word!r}, a word was expected')
     return Instance(
         experiment,

@@ -53,6 +53,7 @@ def test_clues(reply: str, clue: str) -> None:
         ("GUESS: mother-in-law", "mother-in-law"),
         ("GUESS: o'clock", "o'clock"),
         ("GUESS: Müller", "Müller"),
+        ("GUESS: Mu\u0308ller", "Müller"),
         ("GUESS: 12", "12"),
         ("GUESS: <winter>", "winter"),
         ("GUESS: I do not know", ""),

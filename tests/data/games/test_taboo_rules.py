@@ -68,6 +68,7 @@ def broken(clue: str, target: str, *related: str, stems: tuple[str, ...] = ()) -
         ("you set up things", "setup", "written apart"),
         ("strong minded", "strong-minded", "written apart"),
         ("strongminded", "strong-minded", "same word"),
+        ("a T shirt", "t-shirt", "written apart"),
         ("down to earth", "down-to-earth", "written apart"),
         ("ice creams", "ice cream", "written apart"),
         ("W. I. N. T. E. R.", "winter", "spelled out"),

@@ -59,9 +59,9 @@ def plain_word(text: str) -> str:
 
 def _said(reply: str, label: str) -> str:
     """What follows the first `LABEL:` on its line or the next; else the first line that is not
-    blank; outer stars, quotes and brackets gone.
+    blank; outer stars, quotes and brackets gone, letters and their accents in one (NFC).
     """
-    text = THOUGHT_END.sub("", THOUGHT.sub("", reply)).strip()
+    text = THOUGHT_END.sub("", THOUGHT.sub("", unicodedata.normalize("NFC", reply))).strip()
     named = re.search(rf"\b{label}\b[*_`\"]*\s*[:：]([^\r\n]*)(?:\s*\n([^\r\n]*))?", text, re.I)
     if named:
         return named.group(1).strip(DRESSING) or (named.group(2) or "").strip(DRESSING)

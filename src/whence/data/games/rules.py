@@ -24,10 +24,12 @@ dropped. A hyphenated word counts whole, without its hyphens, and by its parts.
 `spelled out`         single letters that spell it: W. I. N. T. E. R.
 ====================  ==============================================================================
 
-**What is not found**: irregular forms (flew for fly), synonyms, other languages, parts of the
-target (mark for landmark) and compounds of words of three letters (flywheel, butterfly). **What is
-found wrongly**: other words that begin with five forbidden letters (plaintiff for plain), or with
-four and a common ending (party for part). Such a clue costs a repair, and the transcript says why.
+**What is not found**: irregular forms (flew for fly), other spellings (coloured for colored),
+synonyms, other languages, parts of the target (mark for landmark), words that it comes from where
+Snowball parts them (strange for stranger), and compounds of words of three letters (flywheel,
+butterfly). **What is found wrongly**: other words that begin with five forbidden letters (plaintiff
+for plain), or with four and a common ending (party for part). Such a clue costs a repair, and the
+transcript says why.
 """
 
 from __future__ import annotations
@@ -132,8 +134,10 @@ def _breaches(words: Sequence[Sequence[str]], one: Forbidden) -> Iterator[tuple[
             for start in range(len(flat) - size + 1):
                 window = flat[start : start + size]
                 joined = "".join(window)
-                if joined in own or any(len(part) < 2 for part in window):
+                if joined in own:
                     continue
+                if any(len(part) < 2 for part in window) and tuple(window) != one.parts:
+                    continue  # "a m" is not am, but "x ray" is x-ray
                 if joined == one.joined or stem(joined) in one.stems:
                     yield " ".join(window), "written apart"
     for run in _spelled(words):
