@@ -155,6 +155,7 @@ def test_a_notebooks_own_loop_is_no_hindrance(play: Any) -> None:
     assert result.summary["games_written"] == 16
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_a_notebooks_cell_can_be_interrupted(play: Any, endpoint: Endpoint, tmp_path: Path) -> None:
     endpoint.set(latency=0.05)
     partial = tmp_path / "G.partial" / "games.jsonl"

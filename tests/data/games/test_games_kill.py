@@ -74,6 +74,7 @@ def test_killed_five_times_every_game_is_there_once(
     assert [game["game_id"] for game in games] == [game.game_id for game in planned]
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_interrupted_it_says_how_to_go_on(
     endpoint: Endpoint, words_file: Path, tmp_path: Path
 ) -> None:
