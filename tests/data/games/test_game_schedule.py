@@ -39,6 +39,9 @@ def test_experiments_take_turns_and_words_come_again_when_all_are_through(words_
     assert len({word for _, word, _ in found[:8]}) == 8
     assert Counter(repeat for _, _, repeat in found) == {0: 8, 1: 8, 2: 4}
     assert [word for _, word, _ in found[8:16]] == [word for _, word, _ in found[:8]]
+    other = words(games(words_file, seed=1), "a")
+    assert other[:8] != found[:8], "the seed shuffles"
+    assert set(other[:8]) == set(found[:8])
 
 
 def test_ids_are_unique_and_say_what_the_game_depends_on(words_file: Path) -> None:

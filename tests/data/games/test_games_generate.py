@@ -68,6 +68,10 @@ def check_sums(folder: Path, seen: dict[str, Any]) -> dict[str, Any]:
     assert tokens == seen["tokens"]
     spent = sum(game["usage"]["requests"] for game in games)
     assert summary["requests_of_unfinished_games"] == summary["requests"] - spent
+    if spent == summary["requests"]:
+        for name, one in used.items():
+            mine = [game["usage"]["by_model"].get(name, {}) for game in games]
+            assert {key: sum(each.get(key, 0) for each in mine) for key in one} == one
     assert summary["is_partial"] is False
     return dict(summary)
 

@@ -105,6 +105,15 @@ def test_after_the_last_attempt_the_game_is_given_up_not_the_run(
     assert (ledger.total().sent, ledger.total().retries) == (3, 2)
 
 
+def test_this_machine_is_asked_past_any_proxy(asked: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    (reply,), _ = asked([ask_for()], max_attempts=1)
+    assert isinstance(reply, Reply), reply
+
+
 def test_an_empty_message_is_a_reply(asked: Any, endpoint: Endpoint) -> None:
     endpoint.set(faults={"null": 1.0})
     (reply,), _ = asked([ask_for()])
