@@ -84,6 +84,28 @@ def test_what_passes_is_sent_again(asked: Any, endpoint: Endpoint, kind: str, la
     assert endpoint.stats()["requests"] == 2
 
 
+def test_an_answer_that_only_drips_is_given_up(tmp_path: Path) -> None:
+    async def drip(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 60\r\n\r\n")
+        for _ in range(60):
+            writer.write(b" ")
+            await asyncio.sleep(0.05)
+        writer.close()
+
+    async def run() -> None:
+        ledger = Ledger(tmp_path / "ledger.tsv", most=9)
+        async with await asyncio.start_server(drip, "127.0.0.1", 0) as server:
+            url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+            backend = OpenAIBackend(
+                url, None, ledger, concurrency=1, request_timeout=0.3, max_attempts=1
+            )
+            with pytest.raises(AskError, match=r"^timeout: .* no answer within 0.3 s"):
+                await backend.ask(ask_for())
+            await backend.close()
+
+    asyncio.run(run())
+
+
 def test_retry_after_is_waited_for(asked: Any, endpoint: Endpoint) -> None:
     endpoint.set(faults={"http_429": 1.0}, most_in_a_row=1, retry_after=0.7)
     replies, ledger = asked([ask_for(seed=i) for i in range(4)])

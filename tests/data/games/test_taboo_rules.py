@@ -52,6 +52,7 @@ def broken(clue: str, target: str, *related: str, stems: tuple[str, ...] = ()) -
         ("a carer", "care", "a form of it"),
         ("a swimmer", "swim", "a form of it"),
         ("wintery", "winter", "a form of it"),
+        ("a plaintiff", "plain", "a form of it"),  # wrongly, as five letters are told to
         ("happiest of all", "happy", "a form of it"),
         # compounds
         ("a snowman", "snow", "a compound of it"),
