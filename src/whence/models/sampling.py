@@ -36,6 +36,9 @@ class Draw:
             raise BadInput(f"temperature {self.temperature}: expected 0 or a positive number")
 
 
+GREEDY = Draw(temperature=0.0, seed=0)
+
+
 class GumbelNoise:
     """Turns greedy decoding into sampling: a logits processor for a fixed batch of rows."""
 
@@ -90,7 +93,7 @@ def continuations(
     # LoRA layers lie inside the base, so its own `generate` has whichever adapter is active.
     unwrap = getattr(loaded.model, "get_base_model", None)
     network: Any = unwrap() if unwrap else loaded.model
-    stops = stop_ids(loaded)
+    stops = _stop_ids(loaded)
     settings = GenerationConfig(
         do_sample=False,
         num_beams=1,
@@ -117,7 +120,7 @@ def continuations(
     return [_until_stop(row, stops) for row in written[:, ids.shape[1] :].tolist()]
 
 
-def stop_ids(loaded: Loaded) -> list[int]:
+def _stop_ids(loaded: Loaded) -> list[int]:
     """The tokenizer's EOS, and what the model's own generation settings end a turn with."""
     own = loaded.model.generation_config.eos_token_id
     listed = own if isinstance(own, list) else [] if own is None else [own]

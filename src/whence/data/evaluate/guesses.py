@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from whence.errors import BadInput
 from whence.models.alignment import prompt_ids
-from whence.models.sampling import stop_ids
+from whence.models.sampling import GREEDY, continuations
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,10 +38,7 @@ def guess_words(
     that the model's own generation settings ask for are off, so an answer does not depend on what
     else is in its batch.
     """
-    import torch
-    from transformers import GenerationConfig
-
-    from whence.models.batching import attention_mask, pad, run_batches, token_batches
+    from whence.models.batching import run_batches, token_batches
     from whence.runs.progress import Progress
 
     model, tokenizer = loaded.model, loaded.tokenizer
@@ -53,33 +50,23 @@ def guess_words(
     rows = [
         prompt.cut(room) or [tokenizer.eos_token_id] for prompt in prompt_ids(prompts, tokenizer)
     ]
-    settings = GenerationConfig(
-        do_sample=False,
-        num_beams=1,
-        repetition_penalty=1.0,
-        no_repeat_ngram_size=0,
-        max_new_tokens=max_new_tokens,
-        eos_token_id=stop_ids(loaded),
-        pad_token_id=tokenizer.pad_token_id,
-        use_cache=True,
-    )
 
     def answer(indices: Sequence[int]) -> list[str]:
-        batch = [rows[i] for i in indices]
-        ids = pad(batch, tokenizer.pad_token_id, side="left").to(loaded.device)
-        mask = attention_mask(batch, side="left").to(loaded.device)
-        written = model.generate(input_ids=ids, attention_mask=mask, generation_config=settings)
-        answers: list[str] = tokenizer.batch_decode(
-            written[:, ids.shape[1] :], skip_special_tokens=True
+        written = continuations(
+            loaded,
+            [rows[i] for i in indices],
+            [GREEDY] * len(indices),
+            max_new_tokens=max_new_tokens,
         )
-        return answers
+        texts: list[str] = tokenizer.batch_decode(written, skip_special_tokens=True)
+        return texts
 
     answers = [""] * len(rows)
     was_training = model.training
     model.eval()
     batches = token_batches([len(row) for row in rows], batch_size * max_length, batch_size)
     try:
-        with torch.inference_mode(), Progress(label, total=len(rows)) as progress:
+        with Progress(label, total=len(rows)) as progress:
             for indices, texts in run_batches(batches, answer):
                 for index, text in zip(indices, texts, strict=True):
                     answers[index] = text
