@@ -11,6 +11,7 @@ from whence.data.build.settings import (
     DEFAULT_CONFIG,
     OVERSAMPLING,
     PLAYPEN_CONFIG,
+    PRESETS,
     SPARE_ROWS,
     BuildConfig,
 )
@@ -36,7 +37,7 @@ def inputs_of(config: BuildConfig) -> dict[str, Any]:
     }
     if config.source:
         for one in parse_sources(config.source):
-            where = _file(one) or _folder(one.place, f"--source {one.name}")
+            where = _file(one) or local_folder(one.place, f"--source {one.name}:")
             found[f"source {one.name}"] = where or f"{one.place}@{one.revision or 'newest'}"
     elif not config.train_file:
         revision = config.dataset_revision or "newest"
@@ -102,7 +103,8 @@ def _games(
 ) -> Read:
     from whence.data.sources.playpen import read_playpen
 
-    game, role = config.game or "taboo", config.role or "WordGuesser"
+    usual = PRESETS["playpen"]  # also of a source that is read as games without the preset
+    game, role = config.game or usual["game"], config.role or usual["role"]
     sources, origin = read_playpen(
         place,
         config=name,
@@ -181,13 +183,6 @@ def _used(sources: list[Source], one: Given) -> list[tuple[Source, bool]]:
 def _file(one: Given) -> Path | None:
     path = Path(one.place).expanduser()
     return path if path.is_file() else None
-
-
-def _folder(place: str, flag: str) -> Path | None:
-    try:
-        return local_folder(place)
-    except BadInput as error:
-        raise BadInput(str(error).replace("--dataset-name", f"{flag}:", 1)) from None
 
 
 def _limits(config: BuildConfig, cap: int | None) -> Mapping[str, int | None]:

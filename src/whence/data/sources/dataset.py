@@ -13,15 +13,18 @@ from whence.errors import BadInput
 from whence.runs.fingerprint import hash_path
 
 
-def local_folder(name: str) -> Path | None:
-    """The folder that `name` is, or None for a hub id. Raises BadInput for a path with nothing."""
+def local_folder(name: str, flag: str = "--dataset-name") -> Path | None:
+    """The folder that `name` is, or None for a hub id. Raises BadInput for a path with nothing.
+
+    flag: what asked for it, for the error.
+    """
     path = Path(name).expanduser()
     if name.strip() and path.is_dir():
         return path
     if path.is_file():
-        raise BadInput(f"--dataset-name {name}: is a file; give it as --train-file")
+        raise BadInput(f"{flag} {name}: is a file; give it as --train-file")
     if name.startswith(("/", ".", "~")) or name.count("/") > 1 or not name.strip():
-        raise BadInput(f"--dataset-name {name}: no such folder, nor is it a hub id (owner/name)")
+        raise BadInput(f"{flag} {name}: no such folder, nor is it a hub id (owner/name)")
     return None
 
 
