@@ -82,6 +82,7 @@ def test_a_target_of_two_words_may_be_guessed() -> None:
         ("Straße", "STRASSE", True),
         ("cafe\u0301", "café", True),
         ("ice  cream", "Ice Cream", True),
+        ("strong minded", "strong-minded", True),
         ("winters", "winter", False),
         ("cafe", "café", False),
         ("", "", False),

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from whence.data.evaluate.guesses import plain_word
 from whence.data.games.backend import Backend
 from whence.data.games.checkpoints import GAMES, ROWS, ROWS_FOLDER, SUMMARY, Books
 from whence.data.games.obtain import KEPT, obtain_instances
 from whence.data.games.openai import OpenAIBackend, check_base_url, key_for
 from whence.data.games.play import Asking, Manner
 from whence.data.games.players import Players, players_of
-from whence.data.games.replies import plain_word
 from whence.data.games.schedule import Game, schedule
 from whence.data.games.settings import GenerateConfig
 from whence.data.games.tournament import Limits, counted, play_games, to_the_end

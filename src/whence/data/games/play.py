@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from whence.data.evaluate.guesses import plain_word
 from whence.data.games.backend import Ask, Message, Reply
 from whence.data.games.prompts import (
     EMPTY_CLUE,
@@ -24,7 +25,7 @@ from whence.data.games.prompts import (
     guesser_opening,
     placeholder_repair,
 )
-from whence.data.games.replies import plain_word, read_clue, read_guess, same_word
+from whence.data.games.replies import read_clue, read_guess, same_word
 from whence.data.games.rules import Violation, forbidden_words, violations
 from whence.data.games.schedule import Game, request_seed
 from whence.runs.jsonfile import plain

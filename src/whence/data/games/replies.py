@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from whence.data.evaluate.guesses import plain_word
+
 THOUGHT = re.compile(r"<think(?:ing)?>.*?(?:</think(?:ing)?>|\Z)", re.DOTALL | re.IGNORECASE)
 THOUGHT_END = re.compile(r"\A.*</think(?:ing)?>", re.DOTALL | re.IGNORECASE)
 WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
@@ -42,19 +44,8 @@ def read_guess(reply: str, words: int = 1) -> str:
 
 
 def same_word(guess: str, target: str) -> bool:
-    """Whether a guess is the target: case, width of characters and outer punctuation aside."""
+    """Whether a guess is the target, by the rule of the word judge: case and punctuation aside."""
     return bool(plain_word(guess)) and plain_word(guess) == plain_word(target)
-
-
-def plain_word(text: str) -> str:
-    """NFKC, case folded, curly apostrophes straight, single spaces, no punctuation around it."""
-    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
-    folded = " ".join(folded.replace("’", "'").split())
-    while folded and not folded[0].isalnum():
-        folded = folded[1:]
-    while folded and not folded[-1].isalnum():
-        folded = folded[:-1]
-    return folded
 
 
 def _said(reply: str, label: str) -> str:
