@@ -11,8 +11,8 @@ import pytest
 
 from whence.__main__ import main
 from whence.anchors.study import StudyConfig
-from whence.cli.settings import read_settings
 from whence.runs.jsonfile import read_json
+from whence.runs.settings_file import read_settings
 
 ROOT = Path(__file__).parents[1]
 HERE = ROOT / "examples" / "anchors"

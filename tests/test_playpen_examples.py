@@ -10,7 +10,6 @@ import pytest
 from playpen_games import played, write_playpen
 
 from whence.__main__ import main
-from whence.cli.settings import read_settings
 from whence.data.arms import parse_arms
 from whence.data.build import build
 from whence.data.experiment.comparisons import comparisons_of
@@ -18,6 +17,7 @@ from whence.data.experiment.plan import make_plan
 from whence.data.experiment.settings import ExperimentConfig
 from whence.runs.jsonfile import read_json
 from whence.runs.manifest import Manifest, load_manifest
+from whence.runs.settings_file import read_settings
 from whence.tiny.world import make_world
 
 HERE = Path(__file__).parents[1] / "examples" / "playpen"

@@ -11,10 +11,10 @@ import pandas as pd
 import pytest
 
 from whence.__main__ import main
-from whence.cli.settings import read_settings
 from whence.data.arms import parse_arms
 from whence.data.experiment import ExperimentConfig
 from whence.runs.jsonfile import read_json
+from whence.runs.settings_file import read_settings
 
 ROOT = Path(__file__).parents[1]
 HERE = ROOT / "examples" / "sae-selects"

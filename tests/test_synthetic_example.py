@@ -13,12 +13,12 @@ import pytest
 
 from whence.__main__ import main
 from whence.cli.parse import Usage, parse
-from whence.cli.settings import read_settings
-from whence.cli.tree import COMMANDS as TREE
-from whence.cli.tree import load
+from whence.commands import COMMANDS as TREE
+from whence.commands import load
 from whence.data.arms import parse_arms
 from whence.data.experiment import ExperimentConfig
 from whence.runs.jsonfile import read_json
+from whence.runs.settings_file import read_settings
 
 ROOT = Path(__file__).parents[1]
 HERE = ROOT / "examples" / "synthetic-vs-real"

@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _dispatch(words: list[str]) -> int:
     from whence.cli.show import group_overview, overview, show_finding
-    from whence.cli.tree import COMMANDS, GROUPS
+    from whence.commands import COMMANDS, GROUPS
 
     if not words or words[0] in ("--help", "-h", "help"):
         overview()
@@ -65,7 +65,7 @@ def _dispatch(words: list[str]) -> int:
 
     speak("--debug" in rest)
     from whence.cli.parse import Usage, parse
-    from whence.cli.tree import load, run
+    from whence.commands import load, run
 
     command = COMMANDS[name]
     usage = Usage(name, command.summary, command.example, command.positional)

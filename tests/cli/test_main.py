@@ -11,13 +11,13 @@ import pytest
 
 from whence import __version__
 from whence.__main__ import main
-from whence.cli.tree import COMMANDS, GROUPS
+from whence.commands import COMMANDS, GROUPS
 
 PROGRAM = """
 import dataclasses, sys, time
 from pathlib import Path
 from whence.__main__ import main
-from whence.cli import tree
+from whence import commands
 from whence.errors import WhenceError
 from whence.runs.config import OutputConfig
 from whence.runs.finding import Finding
@@ -53,7 +53,8 @@ def toy(config):
             write_json(run.folder / "a.json", {"seconds": config.seconds})
     return Toy(config.output_dir, config.act == "false")
 
-tree.COMMANDS["toy"] = tree.Command("__main__:ToyConfig", "__main__:toy", "Toy.", "whence toy")
+toy_command = commands.Command("__main__:ToyConfig", "__main__:toy", "Toy.", "whence toy")
+commands.COMMANDS["toy"] = toy_command
 sys.exit(main())
 """
 
@@ -95,7 +96,7 @@ def test_overviews_import_nothing_heavy(words: list[str]) -> None:
         [sys.executable, "-c", code, *words], capture_output=True, text=True, check=True
     )
     imported = set(done.stdout.splitlines()[-1].split())
-    assert "whence.cli.tree" in imported
+    assert "whence.commands" in imported
     assert not imported & {"torch", "transformers", "numpy", "pandas", "pydantic", "tyro"}
 
 

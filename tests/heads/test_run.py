@@ -257,7 +257,7 @@ def test_seeds_vary_subsamples_and_nothing_else(home: Path, model: Path) -> None
 
 
 def test_a_run_can_be_replayed(home: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from whence.cli.tree import COMMANDS, Command
+    from whence.commands import COMMANDS, Command
 
     if "heads run" not in COMMANDS:  # until it is in the tree
         command = Command("whence.heads.run:RunConfig", "whence.heads.run:run_plan", "", "", "plan")

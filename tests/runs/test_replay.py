@@ -11,7 +11,7 @@ from typing import ClassVar
 import pytest
 
 from whence.cli import tree
-from whence.cli.tree import Command
+from whence.commands import Command
 from whence.errors import BadInput
 from whence.runs.config import Config, OutputConfig
 from whence.runs.finding import Finding

@@ -65,13 +65,6 @@ def flags_of(model: type[BaseModel], positional: str | None, extra: Mapping[str,
     return Flags(table=typed, switches=switches, flags=found)
 
 
-def models_in(annotation: Any) -> list[type[BaseModel]]:
-    """Every model that a value of this type may hold directly or as an item."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [model for part in typing.get_args(annotation) for model in models_in(part)]
-
-
 def nested_model(annotation: Any) -> type[BaseModel] | None:
     """The model in `Model` or `Model | None`."""
     options = [o for o in _options(annotation) if o is not type(None)]

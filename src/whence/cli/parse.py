@@ -16,8 +16,8 @@ from pydantic import BaseModel, ValidationError
 
 from whence.cli.explain import explain, unboxed, unknown_word
 from whence.cli.flags import Flag, Flags, flags_of
-from whence.cli.settings import read_settings
 from whence.errors import BadInput
+from whence.runs.settings_file import read_settings
 
 Model = TypeVar("Model", bound=BaseModel)
 

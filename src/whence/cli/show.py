@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from whence.cli.tree import COMMANDS, GROUPS
+from whence.commands import COMMANDS, GROUPS
 from whence.runs.finding import Finding
 
 PIPE_WIDTH = 200

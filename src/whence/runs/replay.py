@@ -115,7 +115,7 @@ def _run_again(record: Record, folder: Path, beside: Path) -> list[tuple[str, st
     Returns the places it wrote to besides, each with the one that the first run wrote to.
     """
     # The one upward look of `runs`: which function a command's name stands for.
-    from whence.cli.tree import COMMANDS, load
+    from whence.commands import COMMANDS, load
 
     command = COMMANDS.get(record.command)
     if command is None:

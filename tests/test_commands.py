@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from whence.cli.flags import flags_of, nested_model
 from whence.cli.parse import Usage, parse
-from whence.cli.tree import COMMANDS, GROUPS, load
+from whence.commands import COMMANDS, GROUPS, load
 
 NAMES = sorted(COMMANDS)
 
