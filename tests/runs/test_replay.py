@@ -10,8 +10,7 @@ from typing import ClassVar
 
 import pytest
 
-from whence.cli import tree
-from whence.commands import Command
+from whence.commands import COMMANDS, Command
 from whence.errors import BadInput
 from whence.runs.config import Config, OutputConfig
 from whence.runs.finding import Finding
@@ -64,7 +63,7 @@ def toy(config: ToyConfig) -> Toy:
 def finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A run made from `tmp_path`, with relative paths, and then looked at from elsewhere."""
     monkeypatch.setitem(
-        tree.COMMANDS, "toy", Command(f"{__name__}:ToyConfig", f"{__name__}:toy", "", "")
+        COMMANDS, "toy", Command(f"{__name__}:ToyConfig", f"{__name__}:toy", "", "")
     )
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "numbers").write_text("1 2 3.5")
