@@ -33,6 +33,7 @@ GROUPS = {
     "heads": "which attention heads and layers carry or suppress it",
     "sae": "which features of a sparse autoencoder go with attribution",
     "anchors": "which sentences of its own reasoning decide the answer",
+    "sweep": "campaigns over many configurations of any command, here or on a cluster",
     "tiny": "the built-in world: a small model, its data, and planted truth",
 }
 
@@ -411,6 +412,13 @@ COMMANDS = {
         run="whence.anchors.study:study",
         summary="Labels, activations, probes and tables of one study, from one file.",
         example="whence anchors run examples/anchors/study.yaml --output-dir runs/study",
+        positional="config",
+    ),
+    "sweep plan": Command(
+        config="whence.sweep.plan:PlanConfig",
+        run="whence.sweep.plan:plan",
+        summary="Say what a stage of a sweep will run, share and cost, and check all of it.",
+        example="whence sweep plan examples/anchors-sweep/sweep.yaml --output-dir runs/sweep",
         positional="config",
     ),
 }

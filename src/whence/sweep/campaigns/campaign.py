@@ -52,7 +52,10 @@ class Check:
 
 
 class Campaign(Protocol):
-    """One command, seen by the sweep. Made anew for every plan, so it may remember.
+    """One command, seen by the sweep.
+
+    `whence.sweep.campaigns.of(command, rank)` makes it, anew for every plan, as `Class(rank)`: it
+    may remember, and what is idle depends on the number that is ranked.
 
     Every method raises BadInput with one line that says what is wrong with a configuration; the
     plan adds its factor values. Nothing here loads a model's weights, except `trial`.

@@ -1,0 +1,220 @@
+"""`whence sweep plan`: what a stage will run, what it shares, and what that costs, before it runs.
+
+Every configuration is checked here, so that none fails at hour nine for what could be known now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import Field
+
+from whence.errors import BadInput
+from whence.runs.config import OutputConfig
+from whence.runs.finding import Finding
+from whence.runs.jsonfile import read_json, write_json
+from whence.runs.store import open_run
+from whence.runs.validation import nearest
+from whence.sweep.layout import MANIFEST, PLAN, TASKS, plan_folder
+from whence.sweep.settings import StageSettings, Sweep
+
+if TYPE_CHECKING:
+    from whence.sweep.campaigns.campaign import Campaign
+    from whence.sweep.entries import Entry
+    from whence.sweep.tasks import Task
+
+
+class PlanConfig(Sweep, OutputConfig):
+    """Plan one stage of a sweep: manifest, tasks, cost. Nothing is run but a short trial."""
+
+    not_identity: ClassVar[frozenset[str]] = frozenset({"trial"})
+
+    stage: str | None = Field(
+        default=None, description="Which stage; default: the first. Later ones need its summary."
+    )
+    trial: bool = Field(
+        default=True, description="Time a few pieces of work, to say how long the stage takes."
+    )
+
+
+@dataclass(frozen=True)
+class PlanResult:
+    """facts: what `plan.json` holds. home: the sweep's folder."""
+
+    home: Path
+    facts: Mapping[str, Any]
+    done: bool
+
+    def finding(self) -> Finding:
+        """How many configurations, how many distinct runs, and what they cost."""
+        from whence.sweep.told import headline, rows
+
+        folder = plan_folder(self.home, self.facts["stage"])
+        said = f"{'Already planned: ' if self.done else ''}{headline(self.facts)}"
+        return Finding(
+            f"{said} Next: whence sweep run {self.home}",
+            columns=("", "", ""),
+            rows=rows(self.facts),
+            files={"plan": folder / "plan.md", "manifest": folder / MANIFEST},
+        )
+
+
+@dataclass(frozen=True)
+class Planned:
+    """Everything about a stage but its price in seconds."""
+
+    stage: StageSettings
+    entries: Sequence[Entry]
+    tasks: Sequence[Task]
+    facts: Mapping[str, Any]
+
+
+def plan(config: PlanConfig) -> PlanResult:
+    """Write `manifest.jsonl`, `tasks.jsonl`, `plan.json` and `plan.md` of a stage.
+
+    Raises BadInput, naming factor values, where any configuration cannot run.
+    """
+    from whence.sweep.campaigns import of
+    from whence.sweep.entries import write_manifest
+    from whence.sweep.tasks import write_tasks
+    from whence.sweep.told import markdown
+
+    config = _this_stage_alone(config)
+    home = config.output_dir.absolute()
+    campaign = of(config.command, config.rank)
+    planned = _planned(config, campaign, home)
+    with open_run(
+        plan_folder(home, planned.stage.name),
+        command="sweep plan",
+        config=config,
+        inputs={"configurations": [entry.id for entry in planned.entries]},
+        overwrite=config.overwrite,
+    ) as run:
+        if not run.done:
+            trial = campaign.trial(planned.tasks, home) if config.trial else {}
+            facts = {**planned.facts, "trial": dict(trial)}
+            facts["seconds"] = _seconds(planned.tasks, trial)
+            write_manifest(run.folder / MANIFEST, planned.entries)
+            write_tasks(run.folder / TASKS, planned.tasks)
+            write_json(run.folder / PLAN, facts)
+            (run.folder / "plan.md").write_text(markdown(facts), encoding="utf-8")
+    facts = read_json(plan_folder(home, planned.stage.name) / PLAN)
+    return PlanResult(config.output_dir, facts, run.done)
+
+
+def _this_stage_alone(config: PlanConfig) -> PlanConfig:
+    """Without stages that the planned one does not rest on: they may change without harm."""
+    by_name = {stage.name: stage for stage in config.stages}
+    name = config.stage or config.stages[0].name
+    if name not in by_name:
+        raise BadInput(f"--stage {name}: no such stage{nearest(name, list(by_name))}")
+    needed: list[StageSettings] = []
+    at: str | None = name
+    while at is not None:
+        needed.insert(0, by_name[at])
+        refined = by_name[at].refine
+        at = None if refined is None else refined.stage
+    return config.model_copy(update={"stages": tuple(needed), "stage": name})
+
+
+def _planned(config: PlanConfig, campaign: Campaign, home: Path) -> Planned:
+    from whence.sweep.collapse import collapsed, runs_of
+    from whence.sweep.drafts import effects_of, entry_id, make_drafts
+    from whence.sweep.entries import Entry
+    from whence.sweep.factors import combinations
+    from whence.sweep.refine import best_of
+    from whence.sweep.tasks import Resources, in_order
+
+    stage = config.stages[-1]
+    base = _base(config)
+    starts: Sequence[Mapping[str, Any]] = ({},)
+    if stage.refine is not None:
+        starts = best_of(home, stage.refine)
+
+    def words(key: str, word: str) -> Sequence[Any]:
+        return campaign.values(key, word, base)
+
+    drafts = make_drafts(campaign, base, combinations(stage, words, starts), home)
+    campaign.prepare([draft.config for draft in drafts], home, config.overwrite)
+    effects = effects_of(campaign, drafts)
+    names = runs_of(config.command, effects)
+    entries = [
+        Entry(
+            id=entry_id(config.command, draft.config, effect.decides),
+            stage=stage.name,
+            setting=_setting_id(config.command, draft.without_seed),
+            factors=dict(draft.combination.factors),
+            seed=dict(draft.combination.seed),
+            run=name,
+            output=f"runs/{name}",
+            idle=dict(effect.idle),
+        )
+        for draft, effect, name in zip(drafts, effects, names, strict=True)
+    ]
+    runs: dict[str, Any] = {}
+    for draft, name in zip(drafts, names, strict=True):
+        if name not in runs:
+            output = home / "runs" / name
+            runs[name] = draft.config.model_copy(update={"output_dir": output})
+    tasks = campaign.tasks(runs, home)
+    asked = {name: Resources(**found.model_dump()) for name, found in config.resources.items()}
+    unknown = sorted(set(asked) - {task.kind for task in tasks})
+    if unknown:
+        kinds = sorted({task.kind for task in tasks})
+        raise BadInput(f"resources: no task of kind {unknown[0]}; there are {', '.join(kinds)}")
+    tasks = in_order([replace(t, resources=asked.get(t.kind, t.resources)) for t in tasks])
+    cost = campaign.cost([draft.config for draft in drafts], runs)
+    facts = {
+        "name": config.name,
+        "command": config.command,
+        "stage": stage.name,
+        "number": len(config.stages),
+        "rank": config.rank.model_dump(),
+        "per": list(stage.refine.per) if stage.refine else [],
+        "configurations": len(entries),
+        "settings": len({entry.setting for entry in entries}),
+        "runs": len(runs),
+        "tasks": len(tasks),
+        "kinds": _kinds(tasks),
+        "collapsed": [each.to_dict() for each in collapsed(drafts, effects, names)],
+        "cost": {**vars(cost), "notes": list(cost.notes)},
+    }
+    return Planned(stage, entries, tasks, facts)
+
+
+def _base(config: PlanConfig) -> dict[str, Any]:
+    """The base configuration with what the stages on the way set in it."""
+    from whence.runs.settings_file import read_settings
+    from whence.sweep.factors import put
+
+    base = read_settings(config.base) if isinstance(config.base, Path) else dict(config.base)
+    for stage in config.stages:
+        for key, value in stage.set.items():
+            put(base, key, value)
+    return base
+
+
+def _setting_id(command: str, settings: Mapping[str, Any]) -> str:
+    from whence.runs.fingerprint import fingerprint
+
+    return fingerprint({"command": command, "settings": settings})[:16]
+
+
+def _kinds(tasks: Sequence[Task]) -> dict[str, dict[str, float]]:
+    """Kind → how many tasks, and how much work they are together."""
+    found: dict[str, dict[str, float]] = {}
+    for task in tasks:
+        own = found.setdefault(task.kind, {"tasks": 0, "work": 0.0})
+        own["tasks"] += 1
+        own["work"] += task.work
+    return found
+
+
+def _seconds(tasks: Sequence[Task], trial: Mapping[str, float]) -> float | None:
+    """Seconds of one worker for all tasks, by the trial; None where a kind was not tried."""
+    if any(task.kind not in trial for task in tasks):
+        return None
+    return sum(trial[task.kind] * task.work for task in tasks)
