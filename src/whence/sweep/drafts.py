@@ -14,7 +14,9 @@ from whence.errors import BadInput
 from whence.runs.config import not_identity, resolved
 from whence.runs.fingerprint import fingerprint
 from whence.runs.validation import explained
+from whence.sweep.bases import ALONE
 from whence.sweep.factors import Combination, put, told
+from whence.sweep.settings import CONFIG
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -40,15 +42,22 @@ class Draft:
 
 
 def make_drafts(
-    campaign: Campaign, base: Mapping[str, Any], combinations: Sequence[Combination], home: Path
+    campaign: Campaign,
+    bases: Mapping[str, Mapping[str, Any]],
+    combinations: Sequence[Combination],
+    home: Path,
 ) -> list[Draft]:
-    """Put every combination into the base. Raises BadInput for what the command does not take: the
-    first few with their factor values, and how many there are."""
+    """Put every combination into its base. Raises BadInput for what the command does not take: the
+    first few with their factor values, and how many there are.
+
+    bases: see `whence.sweep.bases.read_bases`.
+    """
     drafts, broken = [], []
     for each in combinations:
-        bare = copy.deepcopy(dict(base))
+        bare = copy.deepcopy(dict(bases[each.factors.get(CONFIG, ALONE)]))
         for key, value in each.factors.items():
-            put(bare, key, value)
+            if key != CONFIG:
+                put(bare, key, value)
         settings = copy.deepcopy(bare)
         for key, value in each.seed.items():
             put(settings, key, value)

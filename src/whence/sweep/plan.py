@@ -19,10 +19,11 @@ from whence.runs.jsonfile import read_json, write_json
 from whence.runs.store import open_run
 from whence.runs.validation import nearest
 from whence.sweep.layout import MANIFEST, PLAN, TASKS, plan_folder
-from whence.sweep.settings import StageSettings, Sweep
+from whence.sweep.settings import CONFIG, StageSettings, Sweep
 
 if TYPE_CHECKING:
     from whence.sweep.campaigns.campaign import Campaign
+    from whence.sweep.drafts import Draft
     from whence.sweep.entries import Entry
     from whence.sweep.tasks import Task
 
@@ -32,6 +33,7 @@ class PlanConfig(Sweep, OutputConfig):
 
     not_identity: ClassVar[frozenset[str]] = frozenset({"trial"})
 
+    output_dir: Path = Field(description="Folder of the sweep, given to all its commands.")
     stage: str | None = Field(
         default=None, description="Which stage; default: the first. Later ones need its summary."
     )
@@ -121,6 +123,7 @@ def _this_stage_alone(config: PlanConfig) -> PlanConfig:
 
 
 def _planned(config: PlanConfig, campaign: Campaign, home: Path) -> Planned:
+    from whence.sweep.bases import check_parity, read_bases, same_values
     from whence.sweep.collapse import collapsed, runs_of
     from whence.sweep.drafts import effects_of, entry_id, make_drafts
     from whence.sweep.entries import Entry
@@ -129,15 +132,22 @@ def _planned(config: PlanConfig, campaign: Campaign, home: Path) -> Planned:
     from whence.sweep.tasks import Resources, in_order
 
     stage = config.stages[-1]
-    base = _base(config)
+    bases = read_bases(config.base, config.stages)
     starts: Sequence[Mapping[str, Any]] = ({},)
     if stage.refine is not None:
         starts = best_of(home, stage.refine)
+    elif stage.configs:
+        starts = [{CONFIG: name} for name in bases]
 
     def words(key: str, word: str) -> Sequence[Any]:
-        return campaign.values(key, word, base)
+        return same_values(campaign, key, word, bases)
 
-    drafts = make_drafts(campaign, base, combinations(stage, words, starts), home)
+    drafts = make_drafts(campaign, bases, combinations(stage, words, starts), home)
+    differ = check_parity(drafts, stage.may_differ) if stage.configs else {}
+    if stage.share is not None:
+        configs = [draft.config for draft in drafts]
+        shared = campaign.share_problems(configs, home, config.overwrite)
+        drafts = [replace(draft, config=own) for draft, own in zip(drafts, shared, strict=True)]
     campaign.prepare([draft.config for draft in drafts], home, config.overwrite)
     effects = effects_of(campaign, drafts)
     names = runs_of(config.command, effects)
@@ -145,7 +155,7 @@ def _planned(config: PlanConfig, campaign: Campaign, home: Path) -> Planned:
         Entry(
             id=entry_id(config.command, draft.config, effect.decides),
             stage=stage.name,
-            setting=_setting_id(config.command, draft.without_seed),
+            setting=_setting_id(config.command, draft),
             factors=dict(draft.combination.factors),
             seed=dict(draft.combination.seed),
             run=name,
@@ -174,6 +184,7 @@ def _planned(config: PlanConfig, campaign: Campaign, home: Path) -> Planned:
         "number": len(config.stages),
         "rank": config.rank.model_dump(),
         "per": list(stage.refine.per) if stage.refine else [],
+        "differ": differ,
         "configurations": len(entries),
         "settings": len({entry.setting for entry in entries}),
         "runs": len(runs),
@@ -185,21 +196,10 @@ def _planned(config: PlanConfig, campaign: Campaign, home: Path) -> Planned:
     return Planned(stage, entries, tasks, facts)
 
 
-def _base(config: PlanConfig) -> dict[str, Any]:
-    """The base configuration with what the stages on the way set in it."""
-    from whence.runs.settings_file import read_settings
-    from whence.sweep.factors import put
-
-    base = read_settings(config.base) if isinstance(config.base, Path) else dict(config.base)
-    for stage in config.stages:
-        for key, value in stage.set.items():
-            put(base, key, value)
-    return base
-
-
-def _setting_id(command: str, settings: Mapping[str, Any]) -> str:
+def _setting_id(command: str, draft: Draft) -> str:
     from whence.runs.fingerprint import fingerprint
 
+    settings = [draft.combination.factors, draft.without_seed]
     return fingerprint({"command": command, "settings": settings})[:16]
 
 

@@ -27,6 +27,10 @@ class SeedSettings(Config):
         return values
 
 
+CONFIG = "config"
+"""The factor that says which of several files a setting comes from."""
+
+
 class RefineSettings(Config):
     """A later stage: the best settings of an earlier one, crossed with new factors."""
 
@@ -55,6 +59,20 @@ class StageSettings(Config):
         description="Combinations to leave out: each names settings and a value or list of values.",
     )
     seeds: SeedSettings | None = Field(default=None, description="Replications.")
+    configs: tuple[Path, ...] = Field(
+        default=(),
+        description="Configuration files, one a setting, each put on the base; the factor `config` "
+        "is the file's name.",
+    )
+    may_differ: tuple[str, ...] = Field(
+        default=(),
+        description="Settings, dotted, in which those files may differ; any other difference is "
+        "refused.",
+    )
+    share: Literal["problems"] | None = Field(
+        default=None,
+        description="problems: take those that every setting has, and one split of them for all.",
+    )
     refine: RefineSettings | None = Field(
         default=None, description="Begin from the best of an earlier stage."
     )
@@ -148,6 +166,10 @@ class Sweep(Config):
         for stage in self.stages:
             if stage.name in names:
                 raise ValueError(f"stages: two are called {stage.name}")
+            if stage.may_differ and not stage.configs:
+                raise ValueError(f"stages: {stage.name} has may_differ, and no configs")
+            if stage.configs and stage.refine is not None:
+                raise ValueError(f"stages: {stage.name}: configs or refine, not both")
             if stage.refine is not None and stage.refine.stage not in names:
                 raise ValueError(
                     f"stages: {stage.name} refines {stage.refine.stage}, which is not before it"

@@ -72,6 +72,13 @@ class Campaign(Protocol):
         """Settings of the file put into the command's own, where the sweep knows more keys."""
         ...
 
+    def share_problems(self, configs: Sequence[Any], home: Path, overwrite: bool) -> list[Any]:
+        """The configurations, brought onto the problems that all have, and one split of them.
+
+        Raises BadInput where the command knows no problems, or they have too few in common.
+        """
+        ...
+
     def prepare(self, configs: Sequence[Any], home: Path, overwrite: bool) -> None:
         """Do what must be known to plan and needs no model: label, split, list. Below
         `home/shared`. May be empty."""
