@@ -108,6 +108,7 @@ def _label(config: StudyConfig) -> None:
                 split_dir=dataset.split_dir,
                 forced_split_dir=dataset.forced_split_dir,
                 num_problems=dataset.num_problems,
+                problem_ids=dataset.problem_ids,
                 seed=dataset.seed,
                 val_fraction=training.val_fraction,
                 test_fraction=training.test_fraction,

@@ -43,6 +43,9 @@ class DatasetSection(Config):
         default="correct_base_solution_forced_answer", description="Where forced answers are."
     )
     num_problems: int = Field(default=50, ge=3, description="Problems to draw; more: all.")
+    problem_ids: Words = Field(
+        default=(), description="Take these problems of the rollouts and draw none."
+    )
     seed: int = Field(default=0, description="Of the draw of problems and of the split.")
 
     @model_validator(mode="after")
