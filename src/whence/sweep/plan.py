@@ -144,10 +144,11 @@ def _planned(config: PlanConfig, campaign: Campaign, home: Path) -> Planned:
 
     drafts = make_drafts(campaign, bases, combinations(stage, words, starts), home)
     differ = check_parity(drafts, stage.may_differ) if stage.configs else {}
+    shared: Mapping[str, Any] = {}
     if stage.share is not None:
         configs = [draft.config for draft in drafts]
-        shared = campaign.share_problems(configs, home, config.overwrite)
-        drafts = [replace(draft, config=own) for draft, own in zip(drafts, shared, strict=True)]
+        configs, shared = campaign.share_problems(configs, home, config.overwrite)
+        drafts = [replace(draft, config=own) for draft, own in zip(drafts, configs, strict=True)]
     campaign.prepare([draft.config for draft in drafts], home, config.overwrite)
     effects = effects_of(campaign, drafts)
     names = runs_of(config.command, effects)
@@ -185,6 +186,7 @@ def _planned(config: PlanConfig, campaign: Campaign, home: Path) -> Planned:
         "rank": config.rank.model_dump(),
         "per": list(stage.refine.per) if stage.refine else [],
         "differ": differ,
+        "shared": dict(shared),
         "configurations": len(entries),
         "settings": len({entry.setting for entry in entries}),
         "runs": len(runs),

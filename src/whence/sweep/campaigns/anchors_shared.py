@@ -20,7 +20,7 @@ from whence.anchors.study import StudyConfig
 from whence.errors import BadInput
 from whence.runs.config import OutputConfig
 from whence.runs.fingerprint import fingerprint, hash_path
-from whence.runs.jsonfile import write_json
+from whence.runs.jsonfile import read_json, write_json
 from whence.runs.store import open_run
 
 FEWEST = 3
@@ -42,9 +42,9 @@ class SharedConfig(OutputConfig):
 
 def share_problems(
     configs: Sequence[StudyConfig], home: Path, overwrite: bool
-) -> list[StudyConfig]:
+) -> tuple[list[StudyConfig], dict[str, Any]]:
     """Each configuration on the problems that all have, with the split of those that its own
-    `dataset.seed` and fractions give.
+    `dataset.seed` and fractions give; and how many problems there are, in common and in each part.
 
     Raises BadInput, naming settings and their numbers of problems, where fewer than three are
     common.
@@ -59,7 +59,10 @@ def share_problems(
     if len(common) < FEWEST:
         told = ", ".join(f"{names[key]} has {len(ids)}" for key, ids in own.items())
         raise BadInput(f"share: {len(common)} problems are in every setting ({told}); 3 are needed")
-    return [_on(config, common, home, overwrite) for config in configs]
+    placed = [_on(config, common, home, overwrite) for config in configs]
+    parts = read_json(Path(str(placed[0].paths.splits_json)))
+    sizes = {part: len(ids) for part, ids in parts.items()}
+    return placed, {"in_common": len(common), "problems": sum(sizes.values()), "parts": sizes}
 
 
 def _dataset(config: StudyConfig) -> str:

@@ -72,8 +72,11 @@ class Campaign(Protocol):
         """Settings of the file put into the command's own, where the sweep knows more keys."""
         ...
 
-    def share_problems(self, configs: Sequence[Any], home: Path, overwrite: bool) -> list[Any]:
-        """The configurations, brought onto the problems that all have, and one split of them.
+    def share_problems(
+        self, configs: Sequence[Any], home: Path, overwrite: bool
+    ) -> tuple[list[Any], Mapping[str, Any]]:
+        """The configurations, brought onto the problems that all have, and one split of them;
+        and what to say of it: problems in common, and sizes of the parts.
 
         Raises BadInput where the command knows no problems, or they have too few in common.
         """
