@@ -34,9 +34,7 @@ def test_grid_zip_and_seeds_are_crossed_by_hand() -> None:
     )
     by_hand = [
         {"m": m, "n": n, "a.x": x, "b": b, "s": s, "t.s": s}
-        for (m, n), x, b, s in itertools.product(
-            [("p", 10), ("q", 20)], [1, 2], ["u", "v"], [7, 8]
-        )
+        for (m, n), x, b, s in itertools.product([("p", 10), ("q", 20)], [1, 2], ["u", "v"], [7, 8])
     ]
     assert made == by_hand
 
