@@ -7,14 +7,20 @@ of the others only what is kept. `tokens` keeps those of sentences; `mean` is th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from whence.anchors.features.vertical import keys_of, mass, query_weights
-from whence.anchors.features.wanted import Pooling, Wanted, array_name, vertical_name
+from whence.anchors.features.wanted import (
+    Pooling,
+    Vertical,
+    Wanted,
+    array_name,
+    vertical_name,
+)
 from whence.anchors.spans.locate import Span
 from whence.errors import WhenceError
 
@@ -42,6 +48,22 @@ def capture_trace(
     Raises WhenceError where activations are not finite, do not fit the storage type, or memory
     ends; BadInput where vertical attention is wanted and the model gives no patterns.
     """
+    return capture_several(anatomy, ids, spans, [wanted], what)[0]
+
+
+def capture_several(
+    anatomy: Anatomy,
+    ids: Sequence[int],
+    spans: Sequence[Span],
+    wanted: Sequence[Wanted],
+    what: str,
+) -> list[Arrays]:
+    """`capture_trace` of each of `wanted`, all from one pass.
+
+    The text is read in the pieces that the most demanding of them needs, so that activations and
+    light attention are those of a pass for one of them alone up to rounding, and equal to the last
+    bit where that one needs the same pieces.
+    """
     import torch
 
     from whence.models.batching import is_out_of_memory
@@ -50,30 +72,33 @@ def capture_trace(
     from whence.models.trace import device_of_ids
 
     length = len(ids)
-    pooled = {layer: _Pooled(spans, wanted.poolings) for layer in wanted.layers}
-    sites = [Site("resid_post", layer) for layer in wanted.layers] if wanted.poolings else []
-    scores: dict[int, Tensor] = {}
-    first, weights, inside = length, None, None
-    if wanted.vertical is not None:
-        weights = query_weights(spans, length, wanted.vertical)
-        inside = keys_of(spans, length)
-        asked = np.flatnonzero(weights.any(axis=1))
-        first = int(asked[0]) if asked.size else length - 1
-        sites += [Site("pattern", layer) for layer in wanted.layers]
-        if anatomy.model.config._attn_implementation == "eager":
-            first = 0  # patterns are computed anyway: keep them small from the start
+    poolings: dict[int, set[Pooling]] = {}
+    for one in wanted:
+        for layer in one.layers:
+            poolings.setdefault(layer, set()).update(one.poolings)
+    pooled = {layer: _Pooled(spans, own) for layer, own in poolings.items() if own}
+    sites = [Site("resid_post", layer) for layer in sorted(pooled)]
+    attention = [
+        (at, _Scores(spans, length, one.vertical)) for at, one in enumerate(wanted) if one.vertical
+    ]
+    looking = sorted({layer for at, _ in attention for layer in wanted[at].layers})
+    sites += [Site("pattern", layer) for layer in looking]
+    inside = keys_of(spans, length) if attention else None
+    first = min((scores.first for _, scores in attention), default=length)
+    if attention and anatomy.model.config._attn_implementation == "eager":
+        first = 0  # patterns are computed anyway: keep them small from the start
 
     def keep(site: Site, value: Tensor, piece: Piece) -> None:
         assert site.layer is not None
         if site.kind == "resid_post":
             pooled[site.layer].add(value[0], piece.start)
             return
-        assert weights is not None
         assert inside is not None
-        part = torch.from_numpy(weights[piece.start : piece.stop]).to(value.device)
-        if bool(part.any()):
-            score = (mass(value[0], inside) * part).sum(dim=1).cpu()
-            scores[site.layer] = scores.get(site.layer, 0) + score
+        asked = [s for at, s in attention if site.layer in wanted[at].layers and s.asks(piece)]
+        if asked:
+            looks = mass(value[0], inside)
+            for scores in asked:
+                scores.add(site.layer, looks, piece)
 
     try:
         read_in_pieces(
@@ -90,25 +115,55 @@ def capture_trace(
             f"{what}: out of memory on its {length:,} tokens; give --max-tokens with "
             "--skip-failed, another --dtype, or another --device"
         ) from None
-    arrays: Arrays = {}
-    for layer in wanted.layers:
-        own = pooled.pop(layer)  # so that what is stored is not held twice
-        for pooling in wanted.poolings:
-            name = array_name(layer, pooling)
-            values = own.result(pooling)
-            arrays[name] = _stored(values, wanted.storage_dtype, f"{what}: {name}", anatomy)
-        if wanted.vertical is not None:
-            by_head = scores.get(layer, torch.zeros(anatomy.n_heads, len(spans)))
-            arrays[vertical_name(layer)] = _numpy(by_head.double().mean(dim=0).float())
-            if wanted.vertical.per_head:
-                arrays[vertical_name(layer, heads=True)] = _numpy(by_head.T)
-    return arrays
+    found: list[Arrays] = [{} for _ in wanted]
+    for layer in sorted(poolings):
+        own = pooled.pop(layer, None)  # so that what is stored is not held twice
+        for one, arrays in zip(wanted, found, strict=True):
+            for pooling in one.poolings if own and layer in one.layers else ():
+                name = array_name(layer, pooling)
+                values = own.result(pooling)
+                arrays[name] = _stored(values, one.storage_dtype, f"{what}: {name}", anatomy)
+    for at, scores in attention:
+        for layer in wanted[at].layers:
+            by_head = scores.of(layer, anatomy.n_heads)
+            found[at][vertical_name(layer)] = _numpy(by_head.double().mean(dim=0).float())
+            if scores.vertical.per_head:
+                found[at][vertical_name(layer, heads=True)] = _numpy(by_head.T)
+    return found
+
+
+class _Scores:
+    """Vertical attention of one kind, summed up piece by piece: layer → [head, sentence]."""
+
+    def __init__(self, spans: Sequence[Span], length: int, vertical: Vertical) -> None:
+        self.vertical, self.sentences = vertical, len(spans)
+        self.weights = query_weights(spans, length, vertical)
+        asked = np.flatnonzero(self.weights.any(axis=1))
+        self.first = int(asked[0]) if asked.size else length - 1
+        self.by_layer: dict[int, Tensor] = {}
+
+    def asks(self, piece: Piece) -> bool:
+        """Whether a token of the piece is a query."""
+        return bool(self.weights[piece.start : piece.stop].any())
+
+    def add(self, layer: int, found: Tensor, piece: Piece) -> None:
+        """found: mass of the piece's queries, [head, query, sentence]."""
+        import torch
+
+        part = torch.from_numpy(self.weights[piece.start : piece.stop]).to(found.device)
+        score = (found * part).sum(dim=1).cpu()
+        self.by_layer[layer] = self.by_layer.get(layer, 0) + score
+
+    def of(self, layer: int, heads: int) -> Tensor:
+        import torch
+
+        return self.by_layer.get(layer, torch.zeros(heads, self.sentences))
 
 
 class _Pooled:
     """Activations of one layer, pooled as pieces of the text come in."""
 
-    def __init__(self, spans: Sequence[Span], poolings: Sequence[Pooling]) -> None:
+    def __init__(self, spans: Sequence[Span], poolings: Collection[Pooling]) -> None:
         self.poolings = poolings
         self.start = np.asarray([span.start for span in spans], dtype=np.int64)
         self.end = np.asarray([span.end for span in spans], dtype=np.int64)
