@@ -119,7 +119,8 @@ def capture_several(
     for layer in sorted(poolings):
         own = pooled.pop(layer, None)  # so that what is stored is not held twice
         for one, arrays in zip(wanted, found, strict=True):
-            for pooling in one.poolings if own and layer in one.layers else ():
+            for pooling in one.poolings if layer in one.layers else ():
+                assert own is not None
                 name = array_name(layer, pooling)
                 values = own.result(pooling)
                 arrays[name] = _stored(values, one.storage_dtype, f"{what}: {name}", anatomy)

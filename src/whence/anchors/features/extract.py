@@ -161,7 +161,7 @@ def _extract(config: ExtractConfig, source: Source, run: Run) -> None:
             progress.advance()
     write_index(plan.placed, run.folder / "sentences.parquet")
     write_json(run.folder / "failures.json", [asdict(each) for each in plan.unfit])
-    write_json(run.folder / "features.json", _facts(config, plan, model, front, key, run.folder))
+    write_json(run.folder / "features.json", facts(config, plan, model, front, key, run.folder))
 
 
 def _reused(reuse: Reuse | None, placed: Placed, plan: Plan) -> tuple[dict[str, Any], Any]:
@@ -174,14 +174,15 @@ def _reused(reuse: Reuse | None, placed: Placed, plan: Plan) -> tuple[dict[str, 
     return arrays, replace(plan.wanted, layers=missing)
 
 
-def _facts(
-    config: ExtractConfig,
+def facts(
+    config: CaptureSettings,
     plan: Plan,
     model: dict[str, Any],
     front: list[int],
     key: str,
     folder: Path,
 ) -> dict[str, Any]:
+    """The content of features.json, once the files of all traces are in `folder`."""
     vertical = plan.wanted.vertical
     fallen = 0
     if vertical is not None and vertical.mode == "full":
