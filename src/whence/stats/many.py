@@ -65,7 +65,7 @@ def many_differences(
     and the smaller of the two is p. So p ≤ 1 − confidence still holds exactly where the interval
     leaves out 0; far in the tail, p leans on the mean of prompts being nearly normal.
 
-    The same numbers come out whatever the number of BLAS threads (see `_exactly_summable`).
+    The same numbers come out whatever the number of BLAS threads (see `exactly_summable`).
     Memory: about 150 MB beyond `deltas`, plus draws × clusters bytes.
 
     Raises BadInput for wrong shapes, no rows, values that are not finite, or too few draws.
@@ -78,7 +78,7 @@ def many_differences(
     low, high, p, error = (np.full(comparisons, np.nan) for _ in range(4))
     shown = np.flatnonzero([why is None for why in reason])
     if shown.size:
-        counts = _resampled_counts(count, draws, seed)
+        counts = resampled_counts(count, draws, seed)
         error[shown] = _standard_errors(sums[shown], sizes, effect[shown])
         at_once = max(1, _ELEMENTS_AT_ONCE // draws)
         for some in np.split(shown, range(at_once, shown.size, at_once)):
@@ -157,7 +157,7 @@ def _totals(
     return sums, sizes
 
 
-def _resampled_counts(clusters: int, draws: int, seed: int) -> NDArray[np.uint8]:
+def resampled_counts(clusters: int, draws: int, seed: int) -> NDArray[np.uint8]:
     """How often each cluster is in each resample [draws, clusters]; every row sums to `clusters`.
 
     A count is nearly Poisson with mean 1, so it never comes near the 255 that a byte holds.
@@ -172,7 +172,7 @@ def _resampled_counts(clusters: int, draws: int, seed: int) -> NDArray[np.uint8]
 
 def _resampled_means(sums: Floats, sizes: Floats, counts: NDArray[np.uint8]) -> Floats:
     """Mean of each comparison in each resample → [comparisons, draws]."""
-    totals, rows = _exactly_summable(sums), _exactly_summable(sizes[None, :])
+    totals, rows = exactly_summable(sums), exactly_summable(sizes[None, :])
     means = np.empty((len(sums), len(counts)))
     for some in _slices(len(counts), counts.shape[1]):
         drawn = counts[some].T.astype(np.float64)
@@ -181,7 +181,7 @@ def _resampled_means(sums: Floats, sizes: Floats, counts: NDArray[np.uint8]) -> 
     return means
 
 
-def _exactly_summable(sums: Floats) -> Floats:
+def exactly_summable(sums: Floats) -> Floats:
     """`sums` [comparisons, clusters] rounded so that any resample of them adds up without error.
 
     Each row is rounded to a multiple of a power of two so coarse that the sum of `clusters` of them
