@@ -166,6 +166,15 @@ COMMANDS = {
         example="whence data experiment examples/tiny-games/experiment.yaml",
         positional="config",
     ),
+    "data cell": Command(
+        config="whence.data.experiment.one_cell:CellConfig",
+        run="whence.data.experiment.one_cell:data_cell",
+        summary="Train and judge one arm of an experiment under one seed, by itself.",
+        example="whence data cell examples/tiny-games/experiment.yaml --build null "
+        "--manifest runs/tiny-games/data --scores runs/scores --arm top --seed 0 "
+        "--output-dir runs/cells/top-0",
+        positional="config",
+    ),
     "games generate": Command(
         config="whence.data.games.generate:GenerateConfig",
         run="whence.data.games.generate:generate",

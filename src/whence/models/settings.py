@@ -71,3 +71,9 @@ class ModelSettings(Holding):
         if Path(source).is_dir():
             return Path(source)
         return f"{source}@{self.revision or 'main'}"
+
+
+def absolute_model(model: str) -> str:
+    """A model's name that means the same from anywhere: a folder's absolute, others as given."""
+    folder = Path(model).expanduser()
+    return str(folder.absolute()) if model != "tiny" and folder.is_dir() else model

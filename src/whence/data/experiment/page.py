@@ -29,7 +29,7 @@ def write_report(
     *,
     config: ExperimentConfig,
     plan: Plan,
-    base: Loaded,
+    ran_on: Mapping[str, Any],
     verdict: Mapping[str, Any],
     items: pd.DataFrame,
     curves: pd.DataFrame,
@@ -37,7 +37,10 @@ def write_report(
     rankings: Mapping[str, pd.DataFrame],
     cells: Sequence[Cell],
 ) -> Path:
-    """Write `report.html`, the one output that sees planted kinds beside texts."""
+    """Write `report.html`, the one output that sees planted kinds beside texts.
+
+    ran_on: as `describe` has it.
+    """
     # Altair takes two seconds to import, which only a report should cost.
     from whence.report.experiment_page import write_experiment_report
 
@@ -54,7 +57,7 @@ def write_report(
         planted=verdict["planted"],
         curves=curves,
         controls=_controls(verdict, plan, ranking, rankings, cells),
-        rerun=_rerun(config, base),
+        rerun=_rerun(config, ran_on),
         top_k=next((arm.size for arm in plan.arms if arm.kind == "top"), None),
     )
 
@@ -120,7 +123,15 @@ def _strata(cell: Cell) -> list[dict[str, Any]]:
     ]
 
 
-def _rerun(config: ExperimentConfig, base: Loaded) -> dict[str, Any]:
+def describe(base: Loaded) -> dict[str, Any]:
+    """The model that was trained, and the hardware that it was trained on: `model`, `hardware`."""
+    return {
+        "model": base.source if base.revision is None else f"{base.source}@{base.revision}",
+        "hardware": _hardware(base),
+    }
+
+
+def _rerun(config: ExperimentConfig, ran_on: Mapping[str, Any]) -> dict[str, Any]:
     folder = shlex.quote(str(config.output_dir))
     again = shlex.quote(str(config.output_dir / "config.json"))
     return {
@@ -130,8 +141,7 @@ def _rerun(config: ExperimentConfig, base: Loaded) -> dict[str, Any]:
         ],
         "config": resolved(config),
         "seeds": list(config.seeds),
-        "model": base.source if base.revision is None else f"{base.source}@{base.revision}",
-        "hardware": _hardware(base),
+        **ran_on,
         # A page that told its own time would be another page at every replay.
         "time and memory": "whence.json, beside this page, has both",
         "versions": versions(),

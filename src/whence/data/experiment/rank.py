@@ -4,7 +4,7 @@ else arms are drawn by.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,21 +40,25 @@ def needs_adapter(config: ExperimentConfig) -> bool:
 
 
 def scoring_adapter(
-    config: ExperimentConfig, manifest: Manifest, base: Loaded, run: Run
+    config: ExperimentConfig, manifest: Manifest, base: Callable[[], Loaded], run: Run
 ) -> Path | None:
-    """The adapter at which gradients are taken: given, or trained on `scoring_split`, or None."""
+    """The adapter at which gradients are taken: given, or trained on `scoring_split`, or None.
+
+    base: gives the model, and is asked only where it is needed.
+    """
     if not needs_adapter(config):
         return config.scoring_adapter
     adapter = run.folder / "scoring_adapter"
     finished = adapter / "train_metrics.json"
     if not finished.is_file():
         rows = read_split(manifest, config.scoring_split)
+        lora, optim, seed = config.scoring_training()
         metrics = train_adapter(
-            base,
-            align_rows(rows, base.tokenizer, config.max_length),
-            lora=config.lora,
-            optim=config.optim.model_copy(update={"num_train_epochs": config.scoring_epochs}),
-            seed=config.seeds[0],
+            base(),
+            align_rows(rows, base().tokenizer, config.max_length),
+            lora=lora,
+            optim=optim,
+            seed=seed,
             output=adapter,
             checkpoints=run.scratch / "checkpoints" / "scoring_adapter",
             label="scoring adapter",
@@ -66,7 +70,7 @@ def scoring_adapter(
 def rank_pool(
     config: ExperimentConfig,
     manifest: Manifest,
-    base: Loaded,
+    base: Callable[[], Loaded],
     adapter: Path | None,
     pool: pd.DataFrame,
     given: pd.DataFrame | None,
@@ -74,15 +78,15 @@ def rank_pool(
 ) -> pd.DataFrame:
     """`row_id, score, rank, length_tokens, loss` of every pool row.
 
-    Scores that are made here are kept in `scores.parquet`. A given table without lengths gets
-    those that training sees; without losses its losses are NaN.
+    base: see `scoring_adapter`. Scores that are made here are kept in `scores.parquet`. A given
+    table without lengths gets those that training sees; without losses its losses are NaN.
     """
     import pyarrow as pa
 
     if given is not None:
         ranking = given
         if "length_tokens" not in ranking.columns:
-            aligned = align_rows(pool, base.tokenizer, config.max_length)
+            aligned = align_rows(pool, base().tokenizer, config.max_length)
             lengths = [len(row.input_ids) for row in aligned]
             by_id = dict(zip(pool["row_id"], lengths, strict=True))
             ranking = ranking.assign(length_tokens=ranking["row_id"].map(by_id))
@@ -93,7 +97,7 @@ def rank_pool(
     if not file.is_file():
         assert adapter is not None  # only a given ranking does without
         query = read_split(manifest, config.query_split)
-        scored = score_rows(base, adapter, pool, query, config.score, run.scratch / "scoring")
+        scored = score_rows(base(), adapter, pool, query, config.score, run.scratch / "scoring")
         with whole_file(file) as unfinished:
             write_parquet(pa.Table.from_pandas(scored.table, preserve_index=False), unfinished)
     return read_ranking(file)[list(KEPT)]

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 from whence.data.arms import Arm, parse_arms
 from whence.data.build import build
 from whence.data.evaluate.bench_tasks import harness_version, metric_column, need_harness
 from whence.data.experiment.cells import (
-    Exam,
     collect,
     collect_bench,
+    lasting_objects_set_aside,
     lay_out,
+    make_exam,
     run_cell,
     taken_by,
 )
 from whence.data.experiment.comparisons import Pair, comparisons_of
 from whence.data.experiment.outcome import ExperimentResult, verdict_of
-from whence.data.experiment.page import write_report
+from whence.data.experiment.page import describe, write_report
 from whence.data.experiment.plan import check_names, make_plan
 from whence.data.experiment.planted import planted_summary
 from whence.data.experiment.rank import (
@@ -31,8 +31,8 @@ from whence.data.experiment.rank import (
     scoring_adapter,
 )
 from whence.data.experiment.settings import ExperimentConfig
+from whence.data.experiment.taken import finished_cells, ran_on, take_over
 from whence.data.rankings import asked_rankings, ranking_inputs
-from whence.models.alignment import align_rows
 from whence.runs.config import resolved
 from whence.runs.jsonfile import read_json, write_json
 from whence.runs.manifest import Manifest, load_manifest
@@ -107,23 +107,24 @@ def _conduct(
     import pyarrow as pa
 
     plan = make_plan(config, arms, manifest)
-    base = config.load()
+    base = cache(config.load)  # where every cell is taken over, nothing needs the model
     adapter = scoring_adapter(config, manifest, base, run)
     ranking = rank_pool(config, manifest, base, adapter, plan.pool, plan.given, run)
     rankings = other_rankings(plan, ranking, run)
     cells = lay_out(plan, config.seeds, ranking, rankings)
-    exam = Exam(
-        row_ids=plan.evaluation["row_id"].tolist(),
-        rows=align_rows(plan.evaluation, base.tokenizer, config.max_length),
-        prompts=plan.evaluation["prompt"].tolist(),
-        targets=plan.targets,
-        bench=plan.bench,
-    )
+    scores = config.scores or run.folder / "scores.parquet"
+    given = finished_cells(config, manifest, plan, cells, scores=scores, adapter=adapter)
+    exam = cache(lambda: make_exam(plan, base().tokenizer, config.max_length))
     pool = plan.pool.set_index("row_id")
     start = adapter if config.start_from == "scoring_adapter" else None
-    with _lasting_objects_set_aside():
+    if len(given) < len(cells):
+        exam()
+    with lasting_objects_set_aside():
         for cell in track(cells, label="arms × seeds", unit="cells"):
-            run_cell(cell, config, base, pool, exam, start, run)
+            if cell.place in given:
+                take_over(cell, given[cell.place], run.folder)
+            else:
+                run_cell(cell, config, base(), pool, exam(), start, run)
     items, curves = collect(cells, run.folder)
     planted = None
     if plan.planted is not None:
@@ -142,7 +143,7 @@ def _conduct(
         run.folder / "report.html",
         config=config,
         plan=plan,
-        base=base,
+        ran_on=ran_on(given.values()) if len(given) == len(cells) else describe(base()),
         verdict=verdict,
         items=items,
         curves=curves,
@@ -152,17 +153,3 @@ def _conduct(
     )
     # Last, so that a folder with a verdict has everything that the verdict rests on.
     write_json(run.folder / "verdict.json", verdict)
-
-
-@contextmanager
-def _lasting_objects_set_aside() -> Iterator[None]:
-    """Keep what is there already (libraries, the base, the rows) out of garbage collection.
-
-    Accelerate collects after every training. To walk a million objects that stay anyway took a
-    third of a small cell's time.
-    """
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()

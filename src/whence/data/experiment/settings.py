@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from whence.data.build import BuildConfig
 from whence.data.score.settings import ScoreSettings
@@ -13,6 +13,7 @@ from whence.data.train import LoraSettings, OptimSettings
 from whence.errors import BadInput
 from whence.models.settings import ModelSettings
 from whence.runs.config import Config, OutputConfig, Words
+from whence.runs.validation import explained
 
 Judge = Literal["words", "loss", "bench"]
 
@@ -34,6 +35,8 @@ class PlantedSettings(Config):
 
 class ExperimentConfig(ModelSettings, OutputConfig):
     """Rank a pool, train on what each arm takes from it, over several seeds, and compare."""
+
+    read_by_content: ClassVar[frozenset[str]] = frozenset({"cells"})
 
     question: str = Field(
         default="Does attribution pick better training data than chance?",
@@ -88,6 +91,15 @@ class ExperimentConfig(ModelSettings, OutputConfig):
     scoring_epochs: float = Field(
         default=1.0, gt=0, description="Passes over that split for the scoring adapter."
     )
+    scoring_seed: int | None = Field(
+        default=None, description="Seed of the scoring adapter; default: the first of `seeds`."
+    )
+    scoring_lora: dict[str, Any] = Field(
+        default={}, description="Keys of `lora` that are otherwise in the scoring adapter."
+    )
+    scoring_optim: dict[str, Any] = Field(
+        default={}, description="Keys of `optim` that are otherwise in its training."
+    )
     start_from: Literal["base", "scoring_adapter"] = Field(
         default="base", description="What every arm continues from."
     )
@@ -136,6 +148,11 @@ class ExperimentConfig(ModelSettings, OutputConfig):
     planted: PlantedSettings | None = Field(
         default=None, description="Planted truth, where there is any."
     )
+    cells: tuple[Path, ...] = Field(
+        default=(),
+        description="Folders of `whence data cell` to take over instead of training; each must be "
+        "what this experiment would have made.",
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -168,9 +185,26 @@ class ExperimentConfig(ModelSettings, OutputConfig):
             )
         if len(set(self.tasks)) < len(self.tasks):
             raise BadInput("tasks: one is given twice")
+        self.scoring_training()
         if "words" in self.judges and self.max_length <= self.max_new_tokens:
             raise BadInput(
                 f"max_length {self.max_length}: leaves no room for a prompt beside "
                 f"max_new_tokens {self.max_new_tokens}"
             )
         return self
+
+    def scoring_training(self) -> tuple[LoraSettings, OptimSettings, int]:
+        """Shape, training and seed of the scoring adapter that the experiment trains.
+
+        Raises BadInput for keys that there are not.
+        """
+        found: list[Any] = []
+        for name, over in (("lora", self.scoring_lora), ("optim", self.scoring_optim)):
+            own = getattr(self, name)
+            try:
+                found.append(type(own).model_validate({**dict(own), **over}))
+            except ValidationError as error:
+                raise BadInput(f"scoring_{name}: {explained(error, type(own))}") from None
+        lora, optim = found
+        optim = optim.model_copy(update={"num_train_epochs": self.scoring_epochs})
+        return lora, optim, self.seeds[0] if self.scoring_seed is None else self.scoring_seed
