@@ -97,6 +97,11 @@ def array_bytes(placed: Sequence[Placed], wanted: Wanted, shape: Shape) -> dict[
     """Bytes of each array over all traces, by name; exact."""
     sentences = sum(len(each.tokens) for each in placed)
     tokens = sum(span.end - span.start for each in placed for span in checked_spans(each))
+    return stored_bytes(sentences, tokens, wanted, shape)
+
+
+def stored_bytes(sentences: int, tokens: int, wanted: Wanted, shape: Shape) -> dict[str, int]:
+    """The same of so many sentences, which have so many tokens."""
     width = shape.d_model * (2 if wanted.storage_dtype == "float16" else 4)
     found = {}
     for layer in wanted.layers:

@@ -1,0 +1,145 @@
+"""How long a pass and an evaluation take here, from a few seconds of both, in a process of its own.
+
+    python -m whence.sweep.campaigns.anchors_trial TASKS FOLDER
+
+reads the `extract` and `judge` task in the JSON file TASKS, and writes `times.json` in FOLDER as it
+goes, so that what was measured stands where the rest takes too long. The evaluation is the whole
+one, on random activations of the shape that the model would give.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from whence.runs.jsonfile import read_json, write_json
+
+if TYPE_CHECKING:
+    from whence.anchors.features.storage import Plan
+    from whence.anchors.features.together import TogetherConfig
+    from whence.sweep.tasks import Task
+
+LONGEST = 20.0
+"""Seconds that the trial may take; a model that does not load in that time is not tried."""
+TRACES = 3
+TIMES = "times.json"
+
+
+def trial(tasks: Sequence[Task]) -> dict[str, float]:
+    """Kind → seconds of one unit of work, of the kinds that could be tried in `LONGEST`."""
+    judge = next((task for task in tasks if task.kind == "judge"), None)
+    extract = next((task for task in tasks if judge and task.id in judge.needs), None)
+    if judge is None or extract is None:
+        return {}
+    with tempfile.TemporaryDirectory(prefix="whence-trial-") as name:
+        folder = Path(name)
+        write_json(folder / "tasks.json", {"extract": asdict(extract), "judge": asdict(judge)})
+        command = [sys.executable, "-m", __name__, str(folder / "tasks.json"), name]
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            subprocess.run(command, timeout=LONGEST, capture_output=True, check=False)
+        times = folder / TIMES
+        return dict(read_json(times)) if times.is_file() else {}
+
+
+def main(spec: Path, folder: Path) -> None:
+    """Time the pass, then the evaluation."""
+    given = read_json(spec)
+    plan, config = _planned(given["extract"], Path(given["judge"]["settings"]["features"]).name)
+    times = {"extract": _pass(config, plan)}
+    write_json(folder / TIMES, times)
+    times["judge"] = _evaluation(given["judge"], config, plan, folder)
+    write_json(folder / TIMES, times)
+
+
+def _planned(task: Mapping[str, Any], kind: str) -> tuple[Plan, TogetherConfig]:
+    """The texts of an `extract` task placed, for one of its kinds, and its configuration."""
+    from whence.anchors.features.storage import make_plan
+    from whence.anchors.features.together import TogetherConfig
+    from whence.anchors.spans.source import read_source
+
+    config = TogetherConfig(**task["settings"])
+    plan = make_plan(config, read_source(config.metadata, config.traces))
+    vertical = config.kinds[kind].vertical()
+    return replace(plan, wanted=replace(plan.wanted, vertical=vertical)), config
+
+
+def _pass(config: TogetherConfig, plan: Plan) -> float:
+    """Seconds a character, over traces of middling length; the first one warms up."""
+    from whence.anchors.features.capture_trace import capture_several
+    from whence.anchors.features.open_model import open_model
+    from whence.anchors.features.plan import checked_spans
+
+    kinds = [kind.vertical() for kind in config.kinds.values()]
+    _, anatomy = open_model(
+        config.model,
+        plan.shape,
+        patterns=any(kinds),
+        dtype=config.dtype,
+        device=config.device,
+        revision=config.revision,
+        trust_remote_code=config.trust_remote_code,
+    )
+    wanted = [replace(plan.wanted, vertical=vertical) for vertical in kinds]
+    by_length = sorted(plan.placed, key=lambda each: len(each.ids))
+    middle = by_length[len(by_length) // 2 :][: TRACES + 1]
+    started, characters = time.monotonic(), 0
+    for number, each in enumerate(middle):
+        if number == 1:
+            started, characters = time.monotonic(), 0
+        capture_several(anatomy, each.ids, checked_spans(each), wanted, each.trace.problem_id)
+        characters += len(each.trace.text)
+    return (time.monotonic() - started) / characters
+
+
+def _evaluation(task: Mapping[str, Any], config: TogetherConfig, plan: Plan, folder: Path) -> float:
+    """Seconds a fit of one evaluation; imports are loaded before the clock starts."""
+    from whence.anchors.study_steps import judge
+    from whence.commands import load
+
+    _random_features(config, plan, folder / "features")
+    shape = load(task["config"])
+    settings = {
+        **task["settings"],
+        "features": folder / "features",
+        "output_dir": folder / "judged",
+        "layer": plan.wanted.layers[0],
+    }
+    started = time.monotonic()
+    judge(shape(**settings))
+    return (time.monotonic() - started) / float(task["work"])
+
+
+def _random_features(config: TogetherConfig, plan: Plan, folder: Path) -> None:
+    """A folder of features with random numbers in the arrays of one layer."""
+    import numpy as np
+
+    from whence.anchors.features.extract import facts
+    from whence.anchors.features.plan import checked_spans
+    from whence.anchors.features.store import problem_file, write_arrays, write_index
+
+    layer = plan.wanted.layers[0]
+    own = replace(plan, wanted=replace(plan.wanted, layers=(layer,)))
+    rng = np.random.default_rng(0)
+    for each in own.placed:
+        tokens = sum(span.end - span.start for span in checked_spans(each))
+        arrays = {}
+        for name in own.wanted.names(layer):
+            rows = tokens if name.endswith(".tokens") else len(each.tokens)
+            size = (rows,) if name.endswith(".vertical") else (rows, plan.shape.d_model)
+            arrays[name] = rng.normal(size=size).astype(np.float32)
+        write_arrays(arrays, folder / problem_file(each.trace.problem_id))
+    write_index(own.placed, folder / "sentences.parquet")
+    write_json(folder / "failures.json", [asdict(each) for each in own.unfit])
+    model = {"name": config.model, "content": "random", "adapter": None, "compute_dtype": "none"}
+    write_json(folder / "features.json", facts(config, own, model, [], "random", folder))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
