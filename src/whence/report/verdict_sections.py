@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from markupsafe import Markup
@@ -13,7 +13,8 @@ from whence.report.figure import SERIES, figure
 from whence.report.page import Section, render
 
 Comparison = Mapping[str, Any]
-"""One comparison with the keys of `verdict.json`."""
+"""One comparison with the keys of `verdict.json`; `higher_is_better` too where the metric's name
+does not tell."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ def standing(comparison: Comparison, alpha: float = 0.05) -> Standing:
     q = comparison["q"] if notation.known(comparison["q"]) else comparison["p"]
     if low <= 0 <= high or (notation.known(q) and q > alpha):
         return Standing("not settled", "not settled", "open")
-    wanted = -1 if notation.metric(comparison["metric"]).lower_is_better else 1
+    wanted = -1 if _metric(comparison).lower_is_better else 1
     if comparison["effect"] * wanted > 0:
         return Standing("supported", "better", "for")
     return Standing("the opposite is supported", "worse", "against")
@@ -80,7 +81,7 @@ def comparisons_section(comparisons: Sequence[Comparison]) -> Section:
         {
             "comparison": c,
             "standing": standing(c),
-            "metric": notation.metric(c["metric"]),
+            "metric": _metric(c),
         }
         for c in comparisons
     ]
@@ -92,8 +93,14 @@ def comparisons_section(comparisons: Sequence[Comparison]) -> Section:
     )
 
 
+def _metric(comparison: Comparison) -> notation.Metric:
+    metric = notation.metric(comparison["metric"])
+    higher = comparison.get("higher_is_better", not metric.lower_is_better)
+    return replace(metric, lower_is_better=not higher)
+
+
 def _forest(comparisons: Sequence[Comparison]) -> Markup:
-    metric = notation.metric(comparisons[0]["metric"])
+    metric = _metric(comparisons[0])
     differences = [
         charts.Difference(
             label=f"{c['arm']} − {c['control']}",

@@ -13,11 +13,11 @@ import pytest
 from whence.anchors.evaluate.aggregate import END, START, AggregateConfig, aggregate
 from whence.anchors.evaluate.collected import collect
 from whence.anchors.evaluate.cv import CvConfig, cv
-from whence.anchors.evaluate.marked_block import replace_block
 from whence.anchors.evaluate.train import TrainConfig, train
 from whence.anchors.probes.settings import ProbeSettings
 from whence.errors import BadInput
 from whence.runs.jsonfile import read_json, write_json
+from whence.runs.marked_block import replace_block
 
 MakeStudy = Callable[..., Any]
 FAST = {"draws": 1000, "tripwires": False, "fixed": True}

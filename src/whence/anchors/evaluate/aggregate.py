@@ -75,7 +75,7 @@ def aggregate(config: AggregateConfig) -> AggregateResult:
     for a path without metrics, two runs that contradict each other, and a README without markers.
     """
     from whence.anchors.evaluate.collected import collect, metric_files
-    from whence.anchors.evaluate.marked_block import check_markers, replace_block
+    from whence.runs.marked_block import check_markers, replace_block
 
     if config.readme is not None:
         check_markers(config.readme, config.start_marker, config.end_marker)

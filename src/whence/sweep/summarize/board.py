@@ -58,9 +58,20 @@ def make_board(contest: Contest, sides: Sides, *, draws: int, seed: int, noun: s
     confirmed = None
     if sides.confirmation is not None:
         # Where validation chose, all that was not used to choose is all there is of test.
-        same = sides.confirmation is contest.test
-        confirmed = overall if same else many_over_seeds(sides.confirmation, **settings)
+        if sides.confirmation is contest.test:
+            confirmed = overall
+        else:
+            confirmed = many_over_seeds(_new(contest, sides), **settings)
     return Board(contest, sides, selection, overall, confirmed, rank, sd_over_seeds(contest))
+
+
+def _new(contest: Contest, sides: Sides) -> Floats:
+    """The confirming side, blank where it has only what chose: other seeds are no news of what no
+    seed changes."""
+    assert sides.confirmation is not None
+    if sides.kind != "seeds":
+        return sides.confirmation
+    return np.where(contest.seeded[:, None, None], sides.confirmation, np.nan)
 
 
 def cell_means(values: Floats) -> Floats:

@@ -77,10 +77,13 @@ def _estimate(board: Board, row: int) -> dict[str, Any]:
     assert found is not None
     known = bool(np.isfinite(found.p[row]))
     effect = float(found.effect[row])
+    reason = found.reason[row]
+    if board.sides.kind == "seeds" and not board.contest.seeded[row]:
+        reason = "no seed changes it, so other seeds are no news"
     return {
         "mean": effect if np.isfinite(effect) else None,
         "interval": [float(found.low[row]), float(found.high[row])] if known else None,
-        "reason": found.reason[row],
+        "reason": reason,
         "units": int(found.units[row]),
         "seeds": int(found.seeds[row]) if board.contest.seeded[row] else 0,
         "on": board.sides.confirmed_on,

@@ -33,6 +33,11 @@ def replace_block(path: Path, start: str, end: str, text: str) -> bool:
     return True
 
 
+def block_of(path: Path, start: str, end: str) -> str:
+    """What stands between the markers, without the lines' ends at both sides."""
+    return _cut(path, start, end)[1].decode().replace("\r\n", "\n").strip("\n")
+
+
 def _cut(path: Path, start: str, end: str) -> tuple[bytes, bytes, bytes]:
     """The file up to and with the start marker, the block, and the rest."""
     try:

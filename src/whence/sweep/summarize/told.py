@@ -1,0 +1,132 @@
+"""A summary in words: the headline, the table on the screen, Markdown, a README's block."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+COLUMNS = ("rank", "configuration", "selection", "confirmation", "interval", "seeds")
+
+
+def headline(facts: Mapping[str, Any]) -> str:
+    """Who won, by what, and what was left of it on data that did not choose; of the first group,
+    and how many others there are."""
+    groups = facts["groups"]
+    said = sentence(groups[0], facts["unit"])
+    if len(groups) > 1:
+        said = f"{groups[0]['name']}: {said}; {len(groups) - 1} other questions have winners of "
+        said += "their own"
+    if facts["partial"]:
+        runs = facts["runs"]
+        total = runs["finished"] + runs["missing"]
+        said = f"partial, {runs['finished']} of {total} runs: {said}"
+    return f"{facts['stage']}: {said}."
+
+
+def sentence(group: Mapping[str, Any], noun: str) -> str:
+    """One group's outcome."""
+    winner, sides = group["winner"], group["sides"]
+    chosen = f"({group['metric']} {number(winner['selection'])} on {sides['chosen_on']})"
+    if group["competing"] == 1:
+        said = f"{winner['name']} is the only one {chosen}"
+    else:
+        said = f"{winner['name']} is best of {group['competing']} on selection {chosen}"
+    confirmation = winner["confirmation"]
+    if confirmation is None:
+        said += f"; {'; '.join(sides['notes'])}"
+    elif confirmation["mean"] is None:
+        said += f"; on {confirmation['on']} there is no estimate ({confirmation['reason']})"
+    else:
+        said += f"; on {confirmation['on']} {number(confirmation['mean'])}"
+        said += f" {interval(confirmation['interval'])}" if confirmation["interval"] else (
+            f" (no interval: {confirmation['reason']})"
+        )  # fmt: skip
+    if winner["expected_shrinkage"] is not None and group["competing"] > 1:
+        said += f"; expected shrinkage {number(winner['expected_shrinkage'])}"
+    if winner["others"] and confirmation is not None:
+        ties = winner["cannot_be_told_from"]
+        said += f"; it cannot be told from {ties} of the {winner['others']} others"
+    return said
+
+
+def rows(facts: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """The first ten of every group."""
+    several = len(facts["groups"]) > 1
+    found: list[tuple[str, ...]] = []
+    for group in facts["groups"]:
+        for line in group["top"]:
+            name = f"{group['name']}: {line['name']}" if several else line["name"]
+            found.append((str(line["rank"]), name, *_cells(line)))
+    return found
+
+
+def _cells(line: Mapping[str, Any]) -> tuple[str, str, str, str]:
+    seeds = line["seeds"]
+    return (
+        number(line["selection"]),
+        number(line["confirmation"]),
+        interval(line["confirmation_interval"]),
+        str(seeds) if seeds else "none changes it",
+    )
+
+
+def markdown(facts: Mapping[str, Any], depth: int = 1) -> str:
+    """`leaderboard.md`. depth: of its heading."""
+    lines = [f"{'#' * depth} {cell(facts['name'])}: {cell(facts['stage'])}", ""]
+    lines += [cell(headline(facts)), ""]
+    for group in facts["groups"]:
+        if len(facts["groups"]) > 1:
+            lines += [f"{'#' * (depth + 1)} {cell(group['name'])}", ""]
+            lines += [f"{cell(sentence(group, facts['unit']))}.", ""]
+        lines += table(group["top"], group["metric"])
+        if group["baselines"]:
+            lines += ["Baselines of the run that won:", ""]
+            lines += table(group["baselines"], group["metric"])
+        said = [each["sentence"] for each in group["winner"]["against_baselines"]]
+        if said:
+            lines += [f"On {group['sides']['confirmed_on']}:", ""]
+            lines += [*(f"- {cell(each)}" for each in said), ""]
+    return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def table(lines: Sequence[Mapping[str, Any]], metric: str) -> list[str]:
+    """A Markdown table of lines of a group."""
+    head = ("rank", metric, "mean", "95 % interval", "selection", "confirmation", "95 % interval")
+    written = [
+        f"| {' | '.join(map(cell, head))} |",
+        f"|{'---|' * len(head)}",
+    ]
+    for line in lines:
+        cells = (
+            str(line["rank"] or "–"),
+            line["name"],
+            number(line["mean"]),
+            interval(line["interval"]),
+            number(line["selection"]),
+            number(line["confirmation"]),
+            interval(line["confirmation_interval"]),
+        )
+        written.append(f"| {' | '.join(map(cell, cells))} |")
+    return [*written, ""]
+
+
+def block(summaries: Sequence[Mapping[str, Any]]) -> str:
+    """What stands between a README's markers: every summarised stage, in order."""
+    return "\n".join(markdown(facts, depth=3) for facts in summaries)
+
+
+def number(value: float | None) -> str:
+    """Three decimals, or as many as a small number needs to be seen."""
+    if value is None:
+        return "–"
+    return f"{value:.3f}" if abs(value) >= 0.0995 or value == 0 else f"{value:.3g}"
+
+
+def interval(ends: Sequence[float] | None) -> str:
+    return "–" if ends is None else f"[{number(ends[0])}, {number(ends[1])}]"
+
+
+def cell(text: str) -> str:
+    """Names come from files: nothing in them is markup."""
+    escaped = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return escaped.replace("|", "\\|").replace("\n", " ")
