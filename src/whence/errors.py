@@ -14,3 +14,7 @@ class BadInput(WhenceError):  # noqa: N818 (it names what is bad, as `raise BadI
     """
 
     exit_code = 2
+
+
+class Busy(BadInput):
+    """Another process writes where this one would; it may be gone in a moment."""

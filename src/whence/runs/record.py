@@ -100,7 +100,7 @@ def end(record: Record, status: Status, seconds: float, error: str | None = None
         status=status,
         error=error,
         seconds=round(seconds, 3),
-        peak_memory_bytes=_peak_memory(),
+        peak_memory_bytes=peak_memory(),
         peak_device_memory_bytes=_peak_device_memory(),
         device=_device(),
     )
@@ -236,8 +236,9 @@ def _git() -> dict[str, Any] | None:
         return None
 
 
-def _peak_memory() -> int:
-    """Largest resident size of this process so far, in bytes."""
+def peak_memory() -> int:
+    """Largest resident size of this process so far (on Linux: since it was last reset), in bytes.
+    """
     with suppress(OSError):
         # Linux carries ru_maxrss over from the process that started this one; VmHWM is our own.
         for line in Path("/proc/self/status").read_text().splitlines():

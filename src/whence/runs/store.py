@@ -19,7 +19,7 @@ from typing import Any
 from filelock import Timeout
 from pydantic import BaseModel
 
-from whence.errors import BadInput
+from whence.errors import BadInput, Busy
 from whence.runs.atomic import lock_beside, remove_lock, remove_temporaries
 from whence.runs.fingerprint import files_below, hash_folder
 from whence.runs.publish import SCRATCH, finish_publishing, publish
@@ -74,9 +74,9 @@ def open_run(
     folders whose content counts, or a JSON value for what has no file; None is skipped.
 
     Raises BadInput, before anything is written, when an input is absent, when another process is
-    writing here, and, unless `overwrite`, when the folder or its partial holds a run with other
-    settings. If the block raises, what it wrote is kept for the next attempt; after a BadInput it
-    is removed, because a repaired input makes another run.
+    writing here (Busy), and, unless `overwrite`, when the folder or its partial holds a run with
+    other settings. If the block raises, what it wrote is kept for the next attempt; after a
+    BadInput it is removed, because a repaired input makes another run.
     """
     output_dir = Path(output_dir).absolute()
     if output_dir.exists() and not output_dir.is_dir():
@@ -111,14 +111,15 @@ def _held(output_dir: Path) -> Iterator[None]:
         lock.acquire(timeout=0)
     except Timeout:
         if not Path(lock.lock_file).exists():  # the lock's file could not even be made
-            raise BadInput(
+            kind = Busy if os.access(output_dir.parent, os.W_OK) else BadInput
+            raise kind(
                 f"{output_dir}: no file can be made in {output_dir.parent}; write to another "
                 "folder, or try again if another whence process was just ending"
             ) from None
         holder = ""
         with suppress(OSError):
             holder = Path(lock.lock_file).read_text().strip()
-        raise BadInput(
+        raise Busy(
             f"{output_dir}: another whence process ({holder or 'pid not known yet'}) is writing "
             "here; wait for it, stop it, or write to another folder"
         ) from None
@@ -180,7 +181,8 @@ def _prepare(partial: Path, record: Record, overwrite: bool) -> Record:
 
 def _close_failed(run: Run, record: Record, seconds: float, error: BaseException) -> None:
     """Keep the work of a failed attempt, or remove a partial folder that nothing can use."""
-    if not files_below(run.folder) or (isinstance(error, BadInput) and not run.resumed):
+    wrong_input = isinstance(error, BadInput) and not isinstance(error, Busy)
+    if not files_below(run.folder) or (wrong_input and not run.resumed):
         shutil.rmtree(run.folder, ignore_errors=True)
         return
     status: Status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
