@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ from whence.anchors.evaluate.judge import (
     pooled_metrics,
     problem_metrics,
 )
+from whence.anchors.evaluate.shared import array_content, shared_value
 from whence.anchors.evaluate.spread import over_problems
 from whence.anchors.probes.data import Floats
 from whence.anchors.targets import Target
@@ -73,6 +75,28 @@ class Ceiling:
                 for name in names
             },
         }
+
+
+def shared_ceiling(
+    folder: Path | None,
+    problem: Sequence[object],
+    signed: Floats,
+    error: Floats | None,
+    target: Target,
+    percentile: float,
+    ks: Sequence[int],
+) -> Ceiling:
+    """`noise_ceiling`, or what another evaluation has left in `folder` of the same rows."""
+
+    def decides() -> Any:
+        own = [array_content(signed), None if error is None else array_content(error)]
+        about = [list(map(str, problem)), target, percentile, list(ks), DRAWS]
+        return {"ceiling": [*own, *about]}
+
+    found = shared_value(
+        folder, decides, lambda: noise_ceiling(problem, signed, error, target, percentile, ks)
+    )
+    return Ceiling(**found)
 
 
 def noise_ceiling(

@@ -66,7 +66,7 @@ class CvResult:
             columns=("probe", *(name.replace("_", " ") for name in names)),
             rows=rows,
             files={
-                "report": self.folder / "report.html",
+                **({"report": page} if (page := self.folder / "report.html").is_file() else {}),
                 "metrics": self.folder / "metrics.json",
                 "predictions": self.folder / "predictions.parquet",
             },
@@ -97,7 +97,6 @@ def _cv(config: CvConfig, run: Run) -> None:
     from whence.anchors.evaluate.material import load_material
     from whence.anchors.evaluate.out_of_fold import out_of_fold
     from whence.anchors.evaluate.predicted import write_predictions
-    from whence.anchors.report import write_report
     from whence.report.anchors_headline import headline
     from whence.report.anchors_told import read_told
 
@@ -108,7 +107,10 @@ def _cv(config: CvConfig, run: Run) -> None:
     said = f"{found.sentence}. {found.of}: {found.number}, {found.interval}"
     write_json(run.folder / "metrics.json", {"headline": said, **metrics})
     write_predictions(blocks, run.folder / "predictions.parquet")
-    write_report(run.folder)
+    if config.page:
+        from whence.anchors.report import write_report
+
+        write_report(run.folder)
 
 
 def _headline(metrics: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from whence.anchors.evaluate.material import Material, Rows
+from whence.anchors.evaluate.shared import shared_fit
 from whence.anchors.probes.data import Floats, Labels, ProbeData
 from whence.anchors.probes.probe import Fitted, Fitting, Probe
 from whence.errors import BadInput
@@ -42,8 +43,19 @@ def training(material: Material, y: Floats, train: Rows, validation: Rows | None
     return Training(material.data.take(train), material.labels(y, train), held)
 
 
-def fit(material: Material, probe: Probe, given: Training, seed: int, where: str) -> Fitted:
-    """Fit. Raises BadInput with `where` (a fold, a split) before what does not fit."""
+def fit(
+    material: Material,
+    probe: Probe,
+    given: Training,
+    seed: int,
+    where: str,
+    *,
+    shared: bool = True,
+) -> Fitted:
+    """Fit. Raises BadInput with `where` (a fold, a split) before what does not fit.
+
+    shared: whether it is one that another evaluation could ask for too.
+    """
     config = material.config
     fitting = Fitting(
         settings=config.settings,
@@ -53,7 +65,8 @@ def fit(material: Material, probe: Probe, given: Training, seed: int, where: str
         device=device_for(probe, config.device),
     )
     try:
-        return probe.fit(given.data, given.labels, fitting)
+        folder = config.shared if shared else None
+        return shared_fit(folder, probe, given.data, given.labels, fitting)
     except BadInput as error:
         raise BadInput(f"{where}: {error}") from None
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from whence.anchors.evaluate.ceiling import Ceiling, noise_ceiling, share
+from whence.anchors.evaluate.ceiling import Ceiling, share, shared_ceiling
 from whence.anchors.evaluate.comparisons import Arm, compare_with_baselines
 from whence.anchors.evaluate.fits import Scores
 from whence.anchors.evaluate.judge import Bench, by_problem, chance_of, pooled
@@ -15,7 +15,7 @@ from whence.anchors.evaluate.material import FEATURE_FACTS, Material, Rows
 from whence.anchors.evaluate.memorised import memorised
 from whence.anchors.evaluate.predicted import prediction_rows
 from whence.anchors.evaluate.seeds import mean_over_seeds
-from whence.anchors.evaluate.shuffled import shuffled_labels
+from whence.anchors.evaluate.shuffled import shared_shuffled_labels
 from whence.anchors.probes.data import Floats
 from whence.anchors.probes.probe import Probe
 from whence.runs.fingerprint import hash_path
@@ -135,7 +135,7 @@ def tripwires(material: Material, train: Rows, validation: Rows, test: Rows) -> 
     if not material.config.tripwires:
         return {"passed": None, "reason": "--no-tripwires"}
     checks = {
-        "shuffled_labels": shuffled_labels(material, train, validation, test),
+        "shuffled_labels": shared_shuffled_labels(material, train, validation, test),
         "memorisation": memorised(material, train),
     }
     outcomes = [check["passed"] for check in checks.values() if check["passed"] is not None]
@@ -167,7 +167,8 @@ def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
 def ceiling_of(material: Material, rows: Rows) -> Ceiling:
     config, frame = material.config, material.frame.iloc[rows]
     error = frame["importance_se"] if "importance_se" in frame.columns else None
-    return noise_ceiling(
+    return shared_ceiling(
+        config.shared,
         frame["problem_id"].tolist(),
         frame["importance_signed"].to_numpy(dtype=np.float64),
         None if error is None else error.to_numpy(dtype=np.float64),

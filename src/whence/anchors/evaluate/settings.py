@@ -18,7 +18,7 @@ Residualize = Literal["none", "position", "position_plus_text"]
 class ProbingConfig(OutputConfig):
     """Sentences, features and probes."""
 
-    not_identity: ClassVar[frozenset[str]] = frozenset({"device"})
+    not_identity: ClassVar[frozenset[str]] = frozenset({"device", "page", "shared"})
 
     metadata: Path = Field(description="Table of sentences with importance_signed.")
     features: Path | None = Field(
@@ -64,6 +64,12 @@ class ProbingConfig(OutputConfig):
     device: str = Field(
         default="auto",
         description="Where token probes train: cpu, cuda, mps; auto: first there is.",
+    )
+    page: bool = Field(default=True, description="Write report.html and report.md.")
+    shared: Path | None = Field(
+        default=None,
+        description="Folder of fits and noise ceilings that several evaluations use, as those of a "
+        "sweep; what is there is not computed again, and what is not is left there.",
     )
     settings: ProbeSettings = Field(
         default_factory=ProbeSettings, description="Sizes and constants of probes."

@@ -15,9 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from whence.anchors.evaluate.fits import fit, training
+from whence.anchors.evaluate.fits import device_for, fit, training
 from whence.anchors.evaluate.judge import Bench
 from whence.anchors.evaluate.material import Material, Rows
+from whence.anchors.evaluate.shared import (
+    array_content,
+    frame_content,
+    rows_content,
+    shared_value,
+)
 from whence.anchors.metrics import average_precisions, spearmans
 from whence.anchors.probes.data import Floats
 from whence.anchors.probes.probe import Probe
@@ -36,6 +42,36 @@ CHEAP = ("linear_probe", "activations_plus_position", "position_baseline", "text
 """Which probe is refitted: the first of these that is evaluated, or else any that is trained."""
 
 
+def shared_shuffled_labels(
+    material: Material, train: Rows, validation: Rows, test: Rows
+) -> dict[str, Any]:
+    """`shuffled_labels`, or what another evaluation has left of the same probe, rows and labels."""
+    config = material.config
+    probe = _cheapest(material.probes)
+    cpu = probe is not None and device_for(probe, config.device) == "cpu"
+
+    def decides() -> Any:
+        assert probe is not None
+        frame = material.frame
+        return {
+            "shuffled_labels": probe.name,
+            "rows": rows_content(material.data, sorted(probe.reads)),
+            "labels": frame_content(frame, ("importance_signed",)),
+            "parts": [array_content(rows) for rows in (train, validation, test)],
+            "target": [config.target, config.anchor_percentile, config.primary_metric],
+            "fixed": config.fixed,
+            "settings": config.settings.model_dump() if probe.seeded else None,
+            "shuffles": [config.shuffles, PERMUTATIONS],
+        }
+
+    found: dict[str, Any] = shared_value(
+        config.shared if cpu else None,
+        decides,
+        lambda: shuffled_labels(material, train, validation, test),
+    )
+    return found
+
+
 def shuffled_labels(
     material: Material, train: Rows, validation: Rows, test: Rows, *, seed: int = 0
 ) -> dict[str, Any]:
@@ -52,9 +88,8 @@ def shuffled_labels(
     found, nulls = [], []
     for _ in track(range(material.config.shuffles), label="shuffled labels", unit="fits"):
         other = material.with_labels(shuffle_labels(material.frame, rng))
-        fitted = fit(
-            other, probe, training(other, other.y, train, validation), 0, "shuffled labels"
-        )
+        given = training(other, other.y, train, validation)
+        fitted = fit(other, probe, given, 0, "shuffled labels", shared=False)
         scores = fitted.score(other.data.take(test))
         values, null = _against_chance(other.bench(test), scores, metric, rng)
         if values is not None and null is not None:

@@ -58,7 +58,7 @@ class TrainResult:
             columns=("probe (test)", *(name.replace("_", " ") for name in names)),
             rows=rows,
             files={
-                "report": self.folder / "report.html",
+                **({"report": page} if (page := self.folder / "report.html").is_file() else {}),
                 "metrics": self.folder / "metrics.json",
                 "predictions": self.folder / "predictions.parquet",
                 "probes": self.folder / "probes",
@@ -90,7 +90,6 @@ def _train(config: TrainConfig, run: Run) -> None:
     from whence.anchors.evaluate.judged_split import split_metrics
     from whence.anchors.evaluate.material import load_material
     from whence.anchors.evaluate.predicted import write_predictions
-    from whence.anchors.report import write_report
     from whence.anchors.sentences import problems_of
     from whence.anchors.splits import read_splits
 
@@ -105,7 +104,10 @@ def _train(config: TrainConfig, run: Run) -> None:
     metrics, blocks = split_metrics(material, splits, parts, shown, scored, config.position_bins)
     write_json(run.folder / "metrics.json", metrics)
     write_predictions(blocks, run.folder / "predictions.parquet")
-    write_report(run.folder)
+    if config.page:
+        from whence.anchors.report import write_report
+
+        write_report(run.folder)
 
 
 def _fit_all(

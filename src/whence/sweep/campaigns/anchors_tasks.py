@@ -151,7 +151,9 @@ def tasks_of(found: Sequence[Extraction], home: Path) -> tuple[list[Task], list[
         there = extract.settings["kinds"]
         for run in each.runs:
             own = name_of(run.kind)
-            tasks.append(_judge(run, features / (own if own in there else min(there)), extract))
+            tasks.append(
+                _judge(run, features / (own if own in there else min(there)), extract, home)
+            )
     return list({task.id: task for task in tasks}.values()), done
 
 
@@ -252,7 +254,7 @@ def _hashes(task: Task) -> dict[str, str]:
     return {trace.problem_id: text_hash(trace) for trace in source.traces}
 
 
-def _judge(run: Run, features: Path, extract: Task) -> Task:
+def _judge(run: Run, features: Path, extract: Task, home: Path) -> Task:
     config = run.config
     settings = judging(
         config,
@@ -261,6 +263,8 @@ def _judge(run: Run, features: Path, extract: Task) -> Task:
         config.output_dir,
         layer=layer_of(config),
         probes=tuple(probe.name for probe in probes_of(config)),
+        page=False,
+        shared=home / "shared" / "fits",
     )
     name = type(settings).__name__.removesuffix("Config").lower()
     target = config.labels.target_mode

@@ -10,6 +10,7 @@ one, on random activations of the shape that the model would give.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import subprocess
 import sys
 import tempfile
@@ -26,10 +27,12 @@ if TYPE_CHECKING:
     from whence.anchors.features.together import TogetherConfig
     from whence.sweep.tasks import Task
 
-LONGEST = 20.0
+LONGEST = 30.0
 """Seconds that the trial may take; a model that does not load in that time is not tried."""
 TRACES = 3
 TIMES = "times.json"
+IMPORTED = ("scipy.stats", "sklearn.feature_extraction.text", "sklearn.neural_network")
+"""What an evaluation imports, and what of it a worker pays for once."""
 
 
 def trial(tasks: Sequence[Task]) -> dict[str, float]:
@@ -109,8 +112,11 @@ def _evaluation(task: Mapping[str, Any], config: TogetherConfig, plan: Plan, fol
         **task["settings"],
         "features": folder / "features",
         "output_dir": folder / "judged",
+        "shared": None,
         "layer": plan.wanted.layers[0],
     }
+    for module in IMPORTED:
+        importlib.import_module(module)
     started = time.monotonic()
     judge(shape(**settings))
     return (time.monotonic() - started) / float(task["work"])
