@@ -44,11 +44,16 @@ class Cost:
 
 @dataclass(frozen=True)
 class Check:
-    """Something that must hold of a finished run before it is released."""
+    """Something that must hold of a finished run before it is released.
+
+    proved: False where it could not be tested (then `passed` is True, for nothing speaks against
+    the run; a release needs one run at least in which it was proved).
+    """
 
     name: str
     passed: bool
     sentence: str
+    proved: bool = True
 
 
 class Campaign(Protocol):

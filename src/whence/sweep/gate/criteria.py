@@ -1,0 +1,243 @@
+"""What must hold of a whole sweep before its numbers leave the house."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from whence.errors import BadInput, WhenceError
+from whence.runs.fingerprint import hash_folder, hash_path
+from whence.runs.jsonfile import read_json, read_jsonl
+from whence.runs.progress import track
+from whence.runs.record import read_record
+from whence.sweep.layout import MANIFEST, TASKS, plan_folder, summary_folder
+from whence.sweep.summarize.command import RESULTS, SUMMARY, readme_block
+from whence.sweep.summarize.finished import Stage, read_stage, result_of
+from whence.sweep.tasks import Task, read_tasks
+
+if TYPE_CHECKING:
+    from whence.sweep.campaigns.campaign import Check
+
+NAMED = 20
+"""Most offenders that are listed by name."""
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """name: what was asked. sentence: what was found. offenders: what does not hold, one line each,
+    the first twenty. where: the file or folder that shows it."""
+
+    name: str
+    passed: bool
+    sentence: str
+    where: str
+    offenders: Sequence[str] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self) | {"offenders": list(self.offenders)}
+
+
+def criteria(
+    home: Path, stages: Sequence[str], readme: Path | None, markers: tuple[str, str]
+) -> list[Criterion]:
+    """Everything, stage by stage, then the README. Raises BadInput where the sweep cannot be read
+    at all; a run that cannot be read is an offender."""
+    found: list[Criterion] = []
+    for name in stages:
+        stage = read_stage(home, name)
+        found.append(_finished(stage))
+        found.append(_summarised(stage))
+        found.append(_measured(stage))
+        found += _runs(stage)
+    if readme is not None:
+        found.append(_readme(home, readme, markers))
+    return found
+
+
+def _criterion(
+    name: str, offenders: Sequence[str], good: str, bad: str, where: Path | str
+) -> Criterion:
+    said = good if not offenders else bad
+    listed = list(offenders[:NAMED])
+    if len(offenders) > NAMED:
+        listed.append(f"and {len(offenders) - NAMED} more")
+    return Criterion(name, not offenders, said, str(where), listed)
+
+
+def _finished(stage: Stage) -> Criterion:
+    """Every task of the stage has its result."""
+    from whence.sweep.execute.registry import read_registry
+
+    tasks = read_tasks(plan_folder(stage.home, stage.name) / TASKS)
+    open_tasks = [task for task in tasks if result_of(stage.home / task.output) is None]
+    states = read_registry(stage.home) if open_tasks else {}
+    offenders = [_told(task, states.get(task.id)) for task in open_tasks]
+    planned = {task.id for task in tasks}
+    offenders += [
+        f"run {run} is in the manifest and is no task; plan the stage again"
+        for run in stage.missing
+        if run not in planned
+    ]
+    return _criterion(
+        f"{stage.name}: every task finished",
+        offenders,
+        f"{len(tasks):,} tasks, {len(stage.entries):,} configurations",
+        f"{len(offenders):,} of {len(tasks):,} tasks are not finished",
+        stage.home / "registry.jsonl",
+    )
+
+
+def _told(task: Task, state: Any) -> str:
+    """`probes pooling=mean (a1b2): failed after 2 attempts: out of memory; log logs/a1b2.2.log`."""
+    name = f"{task.label} ({task.id})"
+    if state is None:
+        return f"{name}: not begun"
+    if state.state == "done":
+        return f"{name}: was done, and {task.output} is no longer whole"
+    said = "running, or its driver died" if state.state == "started" else state.state
+    attempts = f" after {state.attempts} attempts" if state.attempts > 1 else ""
+    error = f": {state.error}" if state.error else ""
+    log = f"; log {state.log}" if state.log else ""
+    return f"{name}: {said}{attempts}{error}{log}"
+
+
+def _summarised(stage: Stage) -> Criterion:
+    """The summary is whole, of all runs, and of what they hold now."""
+    folder = summary_folder(stage.home, stage.name)
+    again = f"whence sweep summarize {stage.home} --stage {stage.name}"
+    name = f"{stage.name}: summarised from the present results"
+    offenders: list[str] = []
+    record = read_record(folder)
+    if record is None or record.status != "done":
+        return Criterion(name, False, f"not summarised; {again}", str(folder))
+    made = hash_folder(folder, list(record.outputs))
+    offenders += [
+        f"{file} of the summary is gone or was edited"
+        for file, output in record.outputs.items()
+        if made.get(file) != output["sha256"]
+    ]
+    manifest = plan_folder(stage.home, stage.name) / MANIFEST
+    if record.inputs["manifest"]["sha256"] != hash_path(manifest):
+        offenders.append("the stage was planned anew since")
+    then = {}
+    if (folder / RESULTS).is_file():
+        then = {line["run"]: line["results"] for line in read_jsonl(folder / RESULTS)}
+    offenders += [f"run {run} was not summarised" for run in stage.results if run not in then]
+    offenders += [
+        f"run {run} holds something else now"
+        for run, mark in then.items()
+        if stage.results.get(run, mark) != mark
+    ]
+    offenders += [f"run {run} is gone" for run in then if run not in stage.results]
+    if stage.missing:
+        offenders.append(f"{len(stage.missing)} runs are missing in it")
+    return _criterion(
+        name, offenders, f"{len(then):,} runs", f"out of step; {again} --overwrite", folder
+    )
+
+
+def _measured(stage: Stage) -> Criterion:
+    """Every run has a finite value of the ranked metric for every series of it."""
+    name = f"{stage.name}: every ranked metric is there and finite"
+    path = summary_folder(stage.home, stage.name) / "measured.parquet"
+    if not path.is_file():
+        return Criterion(name, False, "not summarised, so not measured", str(path))
+    from whence.runs.tables import read_table
+
+    try:
+        table = read_table(path).to_pandas()
+    except WhenceError as error:
+        return Criterion(name, False, str(error), str(path))
+    offenders = []
+    finite = np.isfinite(table["value"].to_numpy(dtype=np.float64))
+    bad = table[~finite]
+    offenders += [f"run {run} has values that are not finite" for run in bad["run"].unique()]
+    # What validates and tests is measured on both; a series that lacks one cannot be ranked.
+    parts = set(table["part"].unique())
+    there = table[finite].groupby("run", sort=False)["part"].agg(set)
+    for run in dict.fromkeys(entry.run for entry in stage.entries):
+        lacking = parts - (there[run] if run in there.index else set())
+        if lacking:
+            told = ", ".join(sorted(part for part in lacking if part)) or "at all"
+            offenders.append(f"run {run} has no {_metrics(table)} {told}")
+    return _criterion(
+        name,
+        offenders,
+        f"{len(table):,} values of {_metrics(table)} in {len(there):,} runs",
+        f"{len(offenders):,} runs lack it",
+        path,
+    )
+
+
+def _metrics(table: Any) -> str:
+    return " and ".join(sorted(map(str, table["metric"].unique())))
+
+
+def _runs(stage: Stage) -> Iterator[Criterion]:
+    """The command's own checks of every finished run, a line a check."""
+    from whence.sweep.campaigns import of
+    from whence.sweep.settings import RankSettings
+
+    campaign = of(stage.plan["command"], RankSettings(**stage.plan["rank"]))
+    outputs = {entry.run: stage.home / entry.output for entry in stage.entries}
+    by_name: dict[str, list[tuple[str, Check]]] = {}
+    unreadable = []
+    for run in track(list(stage.results), label=f"checking {stage.name}", unit="runs"):
+        try:
+            for check in campaign.checks(outputs[run]):
+                by_name.setdefault(check.name, []).append((run, check))
+        except (WhenceError, OSError, KeyError) as error:
+            unreadable.append(f"run {run}: cannot be checked ({type(error).__name__}: {error})")
+    where = stage.home / "runs"
+    if unreadable:
+        yield _criterion(
+            f"{stage.name}: runs can be read", unreadable, "", f"{len(unreadable)} cannot", where
+        )
+    for name, own in by_name.items():
+        failed = [f"run {run}: {check.sentence}" for run, check in own if not check.passed]
+        proved = sum(check.proved for _, check in own if check.passed)
+        idle = len(own) - len(failed) - proved
+        said = f"{proved}/{len(own)} passed"
+        said += f", {idle} could not be tested" if idle else ""
+        offenders = failed
+        if not failed and not proved:
+            first = own[0][1].sentence
+            offenders = [f"nothing tested it; the first says: {first}"]
+        yield _criterion(f"{stage.name}: {name}", offenders, said, said, where)
+
+
+def _readme(home: Path, readme: Path, markers: tuple[str, str]) -> Criterion:
+    """The block says what the summaries say now."""
+    from whence.runs.marked_block import block_of
+
+    name = "README in step with the results"
+    try:
+        there = block_of(readme, *markers)
+    except BadInput as error:
+        return Criterion(name, False, str(error), str(readme))
+    if there == readme_block(home).strip("\n"):
+        return Criterion(name, True, "the block is what the summaries say", str(readme))
+    told = f"the block says something else; whence sweep summarize {home} --readme {readme}"
+    return Criterion(name, False, told, str(readme))
+
+
+def facts_of(found: Sequence[Criterion], stages: Sequence[str], home: Path) -> Mapping[str, Any]:
+    """`gate.json`."""
+    failed = [each.name for each in found if not each.passed]
+    summaries = {
+        stage: read_json(path)["headline"]
+        for stage in stages
+        if (path := summary_folder(home, stage) / SUMMARY).is_file()
+    }
+    return {
+        "verdict": "NOT OK" if failed else "OK",
+        "passed": len(found) - len(failed),
+        "failed": failed,
+        "stages": list(stages),
+        "criteria": [each.to_dict() for each in found],
+        "results": summaries,
+    }
