@@ -430,6 +430,27 @@ COMMANDS = {
         example="whence sweep plan examples/anchors-sweep/sweep.yaml --output-dir runs/sweep",
         positional="config",
     ),
+    "sweep run": Command(
+        config="whence.sweep.run:RunConfig",
+        run="whence.sweep.run:run_sweep",
+        summary="Run what was planned, here or on a Ray cluster; a killed sweep goes on.",
+        example="whence sweep run runs/sweep --workers 2",
+        positional="sweep",
+    ),
+    "sweep summarize": Command(
+        config="whence.sweep.summarize.command:SummarizeConfig",
+        run="whence.sweep.summarize.command:summarize",
+        summary="Rank configurations, and judge the best on data that did not choose it.",
+        example="whence sweep summarize runs/sweep --stage stage1",
+        positional="sweep",
+    ),
+    "sweep gate": Command(
+        config="whence.sweep.gate.command:GateConfig",
+        run="whence.sweep.gate.command:gate",
+        summary="Say on one page whether a sweep may be released; the exit code says it too.",
+        example="whence sweep gate runs/sweep",
+        positional="sweep",
+    ),
 }
 
 
