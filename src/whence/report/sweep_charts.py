@@ -37,7 +37,8 @@ def chosen_and_confirmed(lines: Sequence[Mapping[str, Any]], metric: Metric) -> 
     names = text_room((str(line["name"]) for line in lines), at_most=320)
     written = text_room(str(record["written"]) for record in records)
     axis = alt.Axis(ticks=False, labelColor=INK, labelPadding=10, labelLimit=names, minExtent=names)
-    y = alt.Y("name:N", sort=None, title=None, axis=axis)
+    order = [str(line["name"]) for line in lines]
+    y = alt.Y("name:N", sort=order, title=None, axis=axis, scale=alt.Scale(domain=order))
     scale = alt.Scale(zero=False, nice=True, padding=12)
     grid = alt.Axis(tickCount=6, grid=True, gridColor=RULE, gridDash=[1, 3])
     x = alt.X("selection:Q", title=metric.label, scale=scale, axis=grid)

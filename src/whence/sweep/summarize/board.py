@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from whence.stats.many_over_seeds import ManyMeans, many_over_seeds
+from whence.stats.many_over_seeds import ManyMeans, many_over_seeds, within
+from whence.sweep.summarize.bounds import bounds
 from whence.sweep.summarize.contest import Contest, Floats, Standing, one_seed
 from whence.sweep.summarize.sides import Sides
 
@@ -54,14 +55,15 @@ def make_board(contest: Contest, sides: Sides, *, draws: int, seed: int, noun: s
     rank = np.zeros(len(contest), dtype=np.int64)
     rank[order] = np.arange(1, len(order) + 1)
     settings: dict[str, Any] = {"draws": draws, "seed": seed, "noun": noun}
-    overall = many_over_seeds(contest.test, **settings)
+    ends = bounds(contest.metric, contest.test)
+    overall = within(many_over_seeds(contest.test, **settings), *ends)
     confirmed = None
     if sides.confirmation is not None:
         # Where validation chose, all that was not used to choose is all there is of test.
         if sides.confirmation is contest.test:
             confirmed = overall
         else:
-            confirmed = many_over_seeds(_new(contest, sides), **settings)
+            confirmed = within(many_over_seeds(_new(contest, sides), **settings), *ends)
     return Board(contest, sides, selection, overall, confirmed, rank, sd_over_seeds(contest))
 
 

@@ -96,7 +96,11 @@ class Contest:
     @property
     def name(self) -> str:
         """The question and the group, in words; empty where there is one of everything."""
-        parts = [f"{key.rpartition('.')[2]} {value}" for key, value in self.group.items()]
+        parts = [
+            f"{key.rpartition('.')[2]} {value}"
+            for key, value in self.group.items()
+            if str(value) not in self.question.split(", ")  # it is the question already
+        ]
         return ", ".join([*([self.question] if self.question else []), *parts])
 
 
@@ -207,9 +211,9 @@ def _contest(
 ) -> Contest:
     import pandas as pd
 
-    row, rows = pd.factorize(
-        pd.MultiIndex.from_arrays([own["standing"].to_numpy(), own["series"].to_numpy()])
-    )
+    code, all_series = pd.factorize(own["series"])
+    row, rows = pd.factorize(own["standing"].to_numpy() * len(all_series) + code)
+    keys, names = rows // len(all_series), [str(all_series[at]) for at in rows % len(all_series)]
     # What no seed changes is −1; a run of one seed of the plan may still differ from another's.
     drawn_by = own["seed"].astype(str)
     own_name = (own["tag"] == "") | (own["tag"] == drawn_by)
@@ -226,7 +230,6 @@ def _contest(
     if VALIDATION in parts and not tests.all():
         val, val_units = _dense(own, ~tests, row, seed, unit_names, (len(rows), len(seeds)))
         overlap = len(np.intersect1d(units, val_units))
-    names = [str(name) for _, name in rows]
     first = pd.Series(own["baseline"].to_numpy()).groupby(row).first().to_numpy()
     role = np.where(first, "baseline", "competes").astype(object)
     if series:
@@ -239,7 +242,7 @@ def _contest(
         question=question,
         metric=metric,
         higher_is_better=bool(own["higher_is_better"].iloc[0]),
-        standings=[by_key[int(key)] for key, _ in rows],
+        standings=[by_key[int(key)] for key in keys],
         series=names,
         role=role,
         test=test,

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from whence.errors import BadInput
 from whence.runs.fingerprint import fingerprint
 from whence.stats.many import false_discovery
-from whence.stats.many_over_seeds import ManyMeans, joined, many_over_seeds
+from whence.stats.many_over_seeds import ManyMeans, joined, many_over_seeds, within
 from whence.sweep.summarize.board import label, telling
+from whence.sweep.summarize.bounds import bounds
 from whence.sweep.summarize.contest import Contest, Floats
 
 if TYPE_CHECKING:
@@ -82,7 +83,8 @@ def compared(
         some = slice(start, start + at_once)
         difference = contest.differences(values, pairs.rows[some], pairs.controls[some])
         parts.append(many_over_seeds(difference, draws=draws, seed=seed, noun=noun))
-    return joined(parts)
+    lowest, highest = bounds(contest.metric, contest.test)
+    return within(joined(parts), lowest - highest, highest - lowest)
 
 
 def delta_table(

@@ -68,7 +68,8 @@ def grid_means(board: Board) -> tuple[str, str, pd.DataFrame] | None:
 def _settings(board: Board) -> tuple[pd.DataFrame, list[str]]:
     contest: Contest = board.contest
     names = telling(contest)
-    rows = best_rows(board)
+    # In the order of the manifest, so that values stand as the sweep file has them.
+    rows = sorted(best_rows(board), key=lambda row: contest.standings[row].key)
     lines = [contest.standings[row] for row in rows]
     frame = pd.DataFrame(
         {name: [shown(line, name) or "–" for line in lines] for name in names},

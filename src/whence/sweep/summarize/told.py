@@ -14,8 +14,9 @@ def headline(facts: Mapping[str, Any]) -> str:
     groups = facts["groups"]
     said = sentence(groups[0], facts["unit"])
     if len(groups) > 1:
-        said = f"{groups[0]['name']}: {said}; {len(groups) - 1} other questions have winners of "
-        said += "their own"
+        more = len(groups) - 1
+        others = "1 other question has its" if more == 1 else f"{more} other questions have their"
+        said = f"{groups[0]['name']}: {said}; {others} own"
     if facts["partial"]:
         runs = facts["runs"]
         total = runs["finished"] + runs["missing"]
@@ -44,9 +45,19 @@ def sentence(group: Mapping[str, Any], noun: str) -> str:
     if winner["expected_shrinkage"] is not None and group["competing"] > 1:
         said += f"; expected shrinkage {number(winner['expected_shrinkage'])}"
     if winner["others"] and confirmation is not None:
-        ties = winner["cannot_be_told_from"]
-        said += f"; it cannot be told from {ties} of the {winner['others']} others"
+        said += f"; it {apart(winner['cannot_be_told_from'], winner['others'])}"
     return said
+
+
+def apart(ties: int, others: int) -> str:
+    """From how many others a winner can be told."""
+    if ties == others:
+        return (
+            f"cannot be told from {'the other one' if others == 1 else f'any of {others} others'}"
+        )
+    if ties == 0:
+        return f"can be told from {'the other one' if others == 1 else f'all {others} others'}"
+    return f"cannot be told from {ties} of {others} others"
 
 
 def rows(facts: Mapping[str, Any]) -> list[tuple[str, ...]]:
