@@ -1,0 +1,177 @@
+"""Sweeps over any command with an output folder: each configuration is a task, run whole."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from whence.errors import BadInput
+from whence.runs.config import OutputConfig, not_identity, read_by_content, resolved
+from whence.sweep.campaigns.campaign import Check, Cost, Effect
+from whence.sweep.campaigns.contents import Contents, deciding, settled
+from whence.sweep.settings import RankSettings
+from whence.sweep.tasks import Task
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from pydantic import BaseModel
+
+
+class Plain:
+    """The campaign of a command of which the sweep knows only its settings.
+
+    What decides is every setting that the command itself calls part of a run, and the content of
+    every file and folder that they name. Numbers are read as `rank` says (`table` or `file`).
+    """
+
+    def __init__(self, command: str, rank: RankSettings) -> None:
+        from whence.commands import COMMANDS, load
+
+        self.command = command
+        self._entry = COMMANDS[command]
+        self.shape: type[BaseModel] = load(self._entry.config)
+        if not issubclass(self.shape, OutputConfig):
+            raise BadInput(
+                f"command: `{command}` has no output_dir, which every configuration of a sweep "
+                "needs one of"
+            )
+        if rank.table is None and rank.file is None:
+            raise BadInput(
+                f"rank: `{command}` is no command whose numbers the sweep knows; say rank.table or "
+                "rank.file, its value, and higher_is_better"
+            )
+        self._contents = Contents()
+
+    def values(self, key: str, word: str, base: Mapping[str, Any]) -> list[Any]:
+        """No word stands for values here."""
+        raise BadInput(f"{key}: {word!r} stands for no values of `{self.command}`; give a list")
+
+    def expand(self, settings: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The settings as they are."""
+        return settings
+
+    def share_problems(
+        self, configs: Sequence[Any], home: Path, overwrite: bool
+    ) -> tuple[list[Any], Mapping[str, Any]]:
+        """Refused: it takes a command that knows problems."""
+        raise BadInput(f"share: `{self.command}` knows no problems that could be shared")
+
+    def prepare(self, configs: Sequence[Any], home: Path, overwrite: bool) -> None:
+        """Nothing."""
+
+    def effect(self, config: Any) -> Effect:
+        """Settings, and the content of what they name. Raises BadInput for what is not there."""
+        shape = type(config)
+        places = {name: getattr(config, name) for name in shape.model_fields}
+        written = set(not_identity(config)) - read_by_content(shape)
+        inputs: dict[str, Any] = {}
+        for name, value in places.items():
+            for path in _paths(value) if name not in written else ():
+                if not path.exists():
+                    raise BadInput(f"{name}: {path}: no such file or folder")
+                inputs[f"{name} {len(inputs)}"] = self._content(name, path)
+        named = {name: self._model(value) for name, value in places.items() if name in MODELS}
+        return Effect(
+            {
+                "settings": _without_paths(deciding(config)),
+                "inputs": inputs,
+                "models": {name: value for name, value in named.items() if value is not None},
+            }
+        )
+
+    def tasks(self, runs: Mapping[str, Any], home: Path) -> list[Task]:
+        """One a run, of the kind that is the command's last word."""
+        return settled(
+            [
+                Task(
+                    id=name,
+                    label=f"{self.command} {name}",
+                    kind=self.command.split()[-1],
+                    config=self._entry.config,
+                    function=self._entry.run,
+                    settings=resolved(_at_absolute_models(config)),
+                    output=f"runs/{name}",
+                )
+                for name, config in runs.items()
+            ],
+            home,
+        )
+
+    def cost(self, configs: Sequence[Any], runs: Mapping[str, Any]) -> Cost:
+        """Nothing but the number of runs is known."""
+        return Cost(notes=(f"forward passes and trainings of `{self.command}`",))
+
+    def trial(self, tasks: Sequence[Task], home: Path) -> Mapping[str, float]:
+        """None: a run cannot be tried in part."""
+        return {}
+
+    def measured(self, output: Path, rank: RankSettings) -> pd.DataFrame:
+        """By `rank.table` or `rank.file`."""
+        from whence.sweep.campaigns.measures_table import measured_table
+
+        return measured_table(output, rank)
+
+    def checks(self, output: Path) -> list[Check]:
+        """None that are known."""
+        return []
+
+    def _content(self, name: str, path: Path) -> Any:
+        """The content of an input; also of the rows that a manifest points to, and of the split
+        file that `whence heads` finds beside a corpus."""
+        if name == "corpus":
+            split = path.parent.parent / "splits" / f"{path.stem}.split.json"
+            return [self._contents.of(each) for each in (path, split) if each.is_file()]
+        if name != "manifest":
+            return self._contents.of(path)
+        from whence.runs.manifest import load_manifest
+
+        manifest = load_manifest(path)
+        splits = {split.name: self._contents.of(split.path) for split in manifest.splits.values()}
+        return {"manifest": self._contents.of(manifest.path), "splits": splits}
+
+    def _model(self, name: Any) -> Any:
+        """The content of a model's folder, where the setting names one that is here."""
+        if not isinstance(name, str):
+            return None
+        from whence.models.load import model_source
+
+        source = Path(model_source(name))
+        return self._contents.of(source) if source.is_dir() else None
+
+
+MODELS = ("model", "base_model", "embedding_model")
+"""Settings by which commands name a model: a folder's content counts there too."""
+
+
+def _at_absolute_models(config: BaseModel) -> BaseModel:
+    from whence.models.settings import absolute_model
+
+    names = [name for name in type(config).model_fields if name in MODELS]
+    found = {name: getattr(config, name) for name in names}
+    update = {n: absolute_model(value) for n, value in found.items() if isinstance(value, str)}
+    return config.model_copy(update=update)
+
+
+def _paths(value: Any) -> list[Path]:
+    """Every path in a setting, nested models, lists and mappings included."""
+    if isinstance(value, Path):
+        return [value]
+    if isinstance(value, Mapping):
+        return [path for item in value.values() for path in _paths(item)]
+    if isinstance(value, list | tuple):
+        return [path for item in value for path in _paths(item)]
+    if hasattr(type(value), "model_fields"):
+        return [path for name in type(value).model_fields for path in _paths(getattr(value, name))]
+    return []
+
+
+def _without_paths(value: Any) -> Any:
+    """Settings, paths of what is there as `path`: its content says more, and moves with it."""
+    if isinstance(value, Mapping):
+        return {key: _without_paths(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_paths(item) for item in value]
+    if isinstance(value, str) and value.startswith("/") and Path(value).exists():
+        return "path"
+    return value
