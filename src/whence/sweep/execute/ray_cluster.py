@@ -32,6 +32,9 @@ NODES_SECONDS = 2.0
 SEE_SECONDS = 30.0
 """How long a network file system may take to show a new file on a node."""
 ANSWER_SECONDS = 120.0
+"""How long a node may take to start its first worker."""
+CONNECT_SECONDS = 10.0
+LOOPBACK = "127.0.0.1"
 OBJECT_STORE_BYTES = 100 * 2**20
 """For a cluster started here: results are a few hundred bytes, and the least is 75 MB."""
 
@@ -250,10 +253,14 @@ def need_ray() -> None:
 
 def _connect(address: str | None) -> None:
     """Raises BadInput where no cluster answers."""
+    host = address.rpartition(":")[0] if address else LOOPBACK
     # Read when Ray is imported. Without the second, a driver under `uv run` would have every worker
-    # install the project anew.
+    # install the project anew; without the third, Ray takes loopback for the machine's outer
+    # address, listens there and looks for clusters there.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+    if host in (LOOPBACK, "localhost"):
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     import ray
 
     if ray.is_initialized():
@@ -271,15 +278,30 @@ def _connect(address: str | None) -> None:
             num_cpus=machine.cores,
             num_gpus=len(machine.gpus),
             object_store_memory=OBJECT_STORE_BYTES,
-            _node_ip_address="127.0.0.1",
+            _node_ip_address=LOOPBACK,
             **quiet,
         )
         return
+    _check_answers(address)
     try:
         ray.init(address, **quiet)
     except (ConnectionError, ValueError, RuntimeError) as error:
         said = next(iter(str(error).splitlines()), "")
         raise BadInput(f"--address {address}: no Ray cluster answers ({said})") from None
+
+
+def _check_answers(address: str) -> None:
+    """Raises BadInput where nothing listens at host:port; Ray itself would try for minutes."""
+    host, _, port = address.rpartition(":")
+    if not host or "/" in host or not port.isdigit():
+        return  # auto, ray://…: Ray knows what it means
+    try:
+        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
+    except OSError as error:
+        raise BadInput(
+            f"--address {address}: no Ray cluster answers ({error.strerror or error}); "
+            "`ray start --head` starts one and says its address"
+        ) from None
 
 
 def _on_node(task: Task, home: str, attempt: int) -> Outcome:
