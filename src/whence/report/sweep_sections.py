@@ -43,6 +43,20 @@ def metric_of(group: Group) -> notation.Metric:
     return replace(notation.metric(group["metric"]), lower_is_better=not group["higher_is_better"])
 
 
+def matrix_section(matrix: Mapping[str, Any]) -> Section:
+    """Each file's own best beside the others', on the problems that all have."""
+    metrics = [notation.metric(row["metric"]) for row in matrix["settings"]]
+    return Section(
+        "Settings side by side",
+        "Every setting chose among its own; settings are not ranked, for their texts are others.",
+        render(
+            "sweep_matrix.html",
+            matrix=matrix,
+            rows=list(zip(matrix["settings"], metrics, strict=True)),
+        ),
+    )
+
+
 def confirmation_section(groups: Sequence[Group]) -> Section:
     """The first ten of each group where they were chosen and where they were not."""
     parts = []

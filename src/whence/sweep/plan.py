@@ -184,7 +184,7 @@ def _planned(config: PlanConfig, campaign: Campaign, home: Path) -> Planned:
         "stage": stage.name,
         "number": len(config.stages),
         "rank": config.rank.model_dump(),
-        "per": list(stage.refine.per) if stage.refine else [],
+        "per": _winners_per(stage),
         "differ": differ,
         "shared": dict(shared),
         "configurations": len(entries),
@@ -196,6 +196,13 @@ def _planned(config: PlanConfig, campaign: Campaign, home: Path) -> Planned:
         "cost": {**vars(cost), "notes": list(cost.notes)},
     }
     return Planned(stage, entries, tasks, facts)
+
+
+def _winners_per(stage: StageSettings) -> list[str]:
+    """Factors of which each value has a winner of its own: settings of several files, targets."""
+    if stage.configs:
+        return [CONFIG]
+    return list(stage.refine.per) if stage.refine else []
 
 
 def _setting_id(command: str, draft: Draft) -> str:

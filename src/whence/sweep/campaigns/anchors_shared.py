@@ -59,7 +59,8 @@ def share_problems(
     if len(common) < FEWEST:
         told = ", ".join(f"{names[key]} has {len(ids)}" for key, ids in own.items())
         raise BadInput(f"share: {len(common)} problems are in every setting ({told}); 3 are needed")
-    placed = [_on(config, common, home, overwrite) for config in configs]
+    cut: set[Path] = set()
+    placed = [_on(config, common, home, overwrite, cut) for config in configs]
     parts = read_json(Path(str(placed[0].paths.splits_json)))
     sizes = {part: len(ids) for part, ids in parts.items()}
     return placed, {"in_common": len(common), "problems": sum(sizes.values()), "parts": sizes}
@@ -109,7 +110,10 @@ def _problems(config: StudyConfig, home: Path, overwrite: bool) -> tuple[list[st
     return labelled, f"{data.model_dir}/{data.split_dir}"
 
 
-def _on(config: StudyConfig, common: Sequence[str], home: Path, overwrite: bool) -> StudyConfig:
+def _on(
+    config: StudyConfig, common: Sequence[str], home: Path, overwrite: bool, cut: set[Path]
+) -> StudyConfig:
+    """cut: folders that this plan has made already."""
     data, training = config.dataset, config.training
     chosen = choose(list(common), (), data.num_problems, data.seed)
     settings: dict[str, Any] = {
@@ -123,7 +127,9 @@ def _on(config: StudyConfig, common: Sequence[str], home: Path, overwrite: bool)
     content = [hash_path(path) for path in (data.metadata, data.traces) if path is not None]
     name = fingerprint([{k: str(v) for k, v in settings.items()}, content])[:16]
     folder = home / "shared" / f"problems-{name}"
-    _cut(SharedConfig(**settings, output_dir=folder, overwrite=overwrite))
+    if folder not in cut:
+        cut.add(folder)
+        _cut(SharedConfig(**settings, output_dir=folder, overwrite=overwrite))
     changed: dict[str, Any] = {"problem_ids": tuple(chosen)}
     if data.metadata is not None:
         changed = {"metadata": folder / "sentence_metadata.parquet", "traces": None}

@@ -190,6 +190,8 @@ def _marks(stage: Stage) -> str:
 
 def _check_finished(stage: Stage, *, partial: bool) -> None:
     done, total = len(stage.results), len(stage.results) + len(stage.missing)
+    if not total:
+        raise BadInput(f"stage {stage.name}: its manifest is empty; plan the stage again")
     if not done:
         raise BadInput(
             f"stage {stage.name}: none of its {total} runs is finished; `whence sweep run "
@@ -219,6 +221,7 @@ def _write(
     config: SummarizeConfig,
     folder: Path,
 ) -> None:
+    from whence.sweep.summarize.matrix import matrix_of
     from whence.sweep.summarize.page import write_page
     from whence.sweep.summarize.summary import summary_of
     from whence.sweep.summarize.told import headline, markdown
@@ -228,7 +231,8 @@ def _write(
     found = summary_of(
         stage, measured, rank, per=config.per, draws=config.draws, seed=config.seed, noun=noun
     )
-    facts = {"headline": headline(found.facts), **found.facts}
+    matrix = matrix_of(stage.plan, found.facts["groups"], stage.entries, stage.home)
+    facts = {"headline": headline(found.facts), **found.facts, "matrix": matrix}
     _tables(found, folder)
     _table(measured, folder / "measured.parquet")
     write_jsonl(

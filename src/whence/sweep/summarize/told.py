@@ -85,6 +85,8 @@ def markdown(facts: Mapping[str, Any], depth: int = 1) -> str:
     """`leaderboard.md`. depth: of its heading."""
     lines = [f"{'#' * depth} {cell(facts['name'])}: {cell(facts['stage'])}", ""]
     lines += [cell(headline(facts)), ""]
+    if facts["matrix"] is not None:
+        lines += matrix_lines(facts["matrix"], depth + 1)
     for group in facts["groups"]:
         if len(facts["groups"]) > 1:
             lines += [f"{'#' * (depth + 1)} {cell(group['name'])}", ""]
@@ -119,6 +121,46 @@ def table(lines: Sequence[Mapping[str, Any]], metric: str) -> list[str]:
         )
         written.append(f"| {' | '.join(map(cell, cells))} |")
     return [*written, ""]
+
+
+def matrix_lines(matrix: Mapping[str, Any], depth: int) -> list[str]:
+    """The table of the earlier study's scaling matrix, and what stands beside each number."""
+    lines = [f"{'#' * depth} Matrix of settings", ""]
+    shared = matrix["shared"]
+    if shared:
+        parts = ", ".join(f"{name} {size}" for name, size in shared["parts"].items())
+        lines.append(f"- Problems in common: {shared['in_common']}; used: {parts}")
+    lines += [f"- Settings differ in {', '.join(cell(key) for key in matrix['differ'])} alone", ""]
+    head = (
+        "setting",
+        "best on selection",
+        "metric",
+        "selection",
+        "confirmation",
+        "95 % interval",
+        "minus baselines",
+        "differences whose interval leaves out 0",
+        "features",
+    )
+    lines += [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
+    for row in matrix["settings"]:
+        against = "; ".join(
+            f"{each['control']} {number(each['effect'])} {interval(each['interval'])}"
+            for each in row["against_baselines"]
+        )
+        cells = (
+            row["setting"],
+            row["best"],
+            row["metric"],
+            number(row["selection"]),
+            number(row["confirmation"]),
+            interval(row["interval"]),
+            against or "–",
+            f"{row['differences_without_zero']} of {row['differences']}",
+            "–" if row["bytes"] is None else f"{row['bytes'] / 2**20:.2f} MiB",
+        )
+        lines.append(f"| {' | '.join(map(cell, cells))} |")
+    return [*lines, ""]
 
 
 def block(summaries: Sequence[Mapping[str, Any]]) -> str:
