@@ -232,7 +232,8 @@ def _write(
         stage, measured, rank, per=config.per, draws=config.draws, seed=config.seed, noun=noun
     )
     matrix = matrix_of(stage.plan, found.facts["groups"], stage.entries, stage.home)
-    facts = {"headline": headline(found.facts), **found.facts, "matrix": matrix}
+    facts = {**found.facts, "matrix": matrix}
+    facts = {"headline": headline(facts), **facts}
     _tables(found, folder)
     _table(measured, folder / "measured.parquet")
     write_jsonl(

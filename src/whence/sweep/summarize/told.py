@@ -13,7 +13,15 @@ def headline(facts: Mapping[str, Any]) -> str:
     and how many others there are."""
     groups = facts["groups"]
     said = sentence(groups[0], facts["unit"])
-    if len(groups) > 1:
+    if facts.get("matrix"):
+        rows = facts["matrix"]["settings"]
+        each = (
+            f"{row['setting']} {row['best']} {number(row['confirmation'])} "
+            f"{interval(row['interval'])}"
+            for row in rows
+        )
+        said = f"{len(rows)} settings, each by its own best ({rows[0]['metric']}): {'; '.join(each)}"
+    elif len(groups) > 1:
         more = len(groups) - 1
         others = "1 other question has its" if more == 1 else f"{more} other questions have their"
         said = f"{groups[0]['name']}: {said}; {others} own"
@@ -85,7 +93,7 @@ def markdown(facts: Mapping[str, Any], depth: int = 1) -> str:
     """`leaderboard.md`. depth: of its heading."""
     lines = [f"{'#' * depth} {cell(facts['name'])}: {cell(facts['stage'])}", ""]
     lines += [cell(headline(facts)), ""]
-    if facts["matrix"] is not None:
+    if facts.get("matrix"):
         lines += matrix_lines(facts["matrix"], depth + 1)
     for group in facts["groups"]:
         if len(facts["groups"]) > 1:
