@@ -11,7 +11,7 @@ import zoo
 from features_by_hand import hidden_by_hand, pooled_by_hand, vertical_by_hand
 
 from whence.anchors.features import capture_trace as module
-from whence.anchors.features.capture_trace import capture_trace
+from whence.anchors.features.capture_trace import capture_several, capture_trace
 from whence.anchors.features.vertical import later_weights, light_weights
 from whence.anchors.features.wanted import POOLINGS, Vertical, Wanted, layers_of
 from whence.anchors.spans.locate import Span
@@ -46,6 +46,7 @@ def test_as_plain_passes_say(
     if attention != "eager" and name in NO_SWITCH:
         pytest.skip("Transformers cannot change the attention of a loaded Falcon")
     monkeypatch.setattr(module, "QUERIES_AT_ONCE", at_once)
+    monkeypatch.setattr(module, "SHORT", 0)  # so that light has a first piece of its own
     model = zoo.make(name, attn_implementation=attention)
     with torch.no_grad():
         plain = zoo.make(name, attn_implementation="eager")
@@ -71,8 +72,12 @@ def test_as_plain_passes_say(
     assert model.config._attn_implementation == attention
 
 
-def test_a_light_pass_leaves_the_model_its_own_attention_but_for_the_end() -> None:
-    """So that a long text is not read by eager attention for the sake of its last token."""
+@pytest.mark.parametrize("short", [LENGTH - 1, LENGTH])
+def test_a_light_pass_over_a_long_text_leaves_the_model_its_own_attention_but_for_the_end(
+    monkeypatch: pytest.MonkeyPatch, short: int
+) -> None:
+    """So that it is not read by eager attention for the sake of its last token."""
+    monkeypatch.setattr(module, "SHORT", short)
     anatomy = find_anatomy(zoo.make("llama", attn_implementation="sdpa"))
     seen: list[tuple[int, str]] = []
     anatomy.blocks[0].module.register_forward_hook(
@@ -82,7 +87,39 @@ def test_a_light_pass_leaves_the_model_its_own_attention_but_for_the_end() -> No
     )
     wanted = Wanted((1,), ("mean",), Vertical("light", light_last_n_tokens=2))
     capture_trace(anatomy, IDS.tolist(), SPANS, wanted, "problem 1")
-    assert seen == [(LENGTH - 2, "sdpa"), (2, "eager")]
+    long = [(LENGTH - 2, "sdpa"), (2, "eager")]
+    assert seen == (long if short < LENGTH else [(LENGTH, "eager")])
+
+
+@pytest.mark.parametrize("at_once", [4, 128])
+def test_several_kinds_of_attention_come_from_one_pass_as_from_one_each(
+    monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    monkeypatch.setattr(module, "QUERIES_AT_ONCE", at_once)
+    anatomy = find_anatomy(zoo.make("gemma3", attn_implementation="sdpa"))
+    tokens: list[int] = []
+    anatomy.blocks[0].module.register_forward_hook(
+        lambda _m, args, _o: tokens.append(args[0].shape[1])
+    )
+    wanted = [
+        Wanted((0, 2), ("mean",), VERTICALS[0]),
+        Wanted((1, 2), POOLINGS, VERTICALS[2]),
+        Wanted((2,), ("tokens",), Vertical("full", per_head=True), "float16"),
+        Wanted((0, 1), (), Vertical("full", depth_control=False)),
+    ]
+    found = capture_several(anatomy, IDS.tolist(), SPANS, wanted, "problem 1")
+    assert sum(tokens) == LENGTH
+    for one, arrays in zip(wanted, found, strict=True):
+        alone = capture_trace(anatomy, IDS.tolist(), SPANS, one, "problem 1")
+        assert set(arrays) == {name for layer in one.layers for name in one.names(layer)}
+        for name, array in alone.items():
+            assert array.dtype == arrays[name].dtype
+            assert np.array_equal(array, arrays[name])
+    beside = Wanted((0, 2), ("mean",))
+    both = capture_several(anatomy, IDS.tolist(), SPANS, [beside, wanted[0]], "problem 1")
+    for name, array in capture_trace(anatomy, IDS.tolist(), SPANS, beside, "problem 1").items():
+        assert np.array_equal(both[0][name], both[1][name])
+        assert np.allclose(both[0][name], array, atol=1e-5)
 
 
 def test_no_attention_no_pieces_and_no_layer_more_than_needed() -> None:

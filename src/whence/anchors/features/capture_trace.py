@@ -36,6 +36,10 @@ Arrays = dict[str, NDArray[Any]]
 QUERIES_AT_ONCE = 128
 """Queries whose patterns are held at a time, [head, queries, tokens so far] of one layer."""
 LARGEST_FLOAT16 = 65504.0
+SHORT = 1024
+"""Tokens up to which a text is read in the same pieces whatever vertical attention is wanted of it,
+so that activations beside light and beside full are equal to the last bit. A longer one is read in
+one piece up to the first query."""
 
 
 def capture_trace(
@@ -60,9 +64,10 @@ def capture_several(
 ) -> list[Arrays]:
     """`capture_trace` of each of `wanted`, all from one pass.
 
-    The text is read in the pieces that the most demanding of them needs, so that activations and
-    light attention are those of a pass for one of them alone up to rounding, and equal to the last
-    bit where that one needs the same pieces.
+    The text is read in the pieces that the most demanding of them needs. Arrays are those of a pass
+    for one alone, to the last bit, where that one would be read in the same pieces: where all have
+    vertical attention and the text is short (`SHORT`), or none has. Else they are equal up to
+    rounding.
     """
     import torch
 
@@ -85,8 +90,8 @@ def capture_several(
     sites += [Site("pattern", layer) for layer in looking]
     inside = keys_of(spans, length) if attention else None
     first = min((scores.first for _, scores in attention), default=length)
-    if attention and anatomy.model.config._attn_implementation == "eager":
-        first = 0  # patterns are computed anyway: keep them small from the start
+    if attention and (length <= SHORT or anatomy.model.config._attn_implementation == "eager"):
+        first = 0  # under eager patterns are computed anyway: keep them small from the start
 
     def keep(site: Site, value: Tensor, piece: Piece) -> None:
         assert site.layer is not None
