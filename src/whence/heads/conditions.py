@@ -54,12 +54,14 @@ class Subject:
     others: dict[str, Loaded] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, plan: Plan) -> Subject:
-        """Load the plan's model. Raises BadInput where it, or its anatomy, cannot be had."""
+    def of(cls, plan: Plan, loaded: Loaded | None = None) -> Subject:
+        """Load the plan's model, or take it as `loaded`. Raises BadInput where it, or its anatomy,
+        cannot be had."""
         from whence.models.anatomy import find_anatomy
         from whence.models.replay import Replay, prove_replay
 
-        loaded = load(plan, device=plan.device or "auto", dtype=plan.model.dtype)
+        if loaded is None:
+            loaded = load(plan, device=plan.device or "auto", dtype=plan.model.dtype)
         anatomy = find_anatomy(loaded.model)
         prove_replay(anatomy)
         return cls(plan, loaded, anatomy, Replay(anatomy))

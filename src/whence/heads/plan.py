@@ -12,8 +12,8 @@ a condition's key, its battery, a shared key, the shared battery.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -21,7 +21,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from whence.errors import BadInput
 from whence.heads.battery import Battery, Positions, VerifySlice, parse_battery
-from whence.heads.checked import checked
+from whence.heads.checked import checked, nearest
 from whence.heads.metrics import requested
 from whence.heads.prompts import MetricSpan, PrependBos
 from whence.runs.config import Config
@@ -163,6 +163,20 @@ class Plan:
     def single(self) -> bool:
         """Whether this is one run without conditions, which fills its folder itself."""
         return self.conditions[0].tag is None
+
+    def with_only(self, tags: Sequence[str]) -> Plan:
+        """The plan with the conditions of these tags alone, in its own order.
+
+        Raises BadInput for a tag that it has not, with the nearest that it has.
+        """
+        known = [condition.tag for condition in self.conditions if condition.tag is not None]
+        if not known:
+            raise BadInput(f"{self.file}: --only {', '.join(tags)}: it is one run, without tags")
+        for tag in tags:
+            if tag not in known:
+                raise BadInput(f"{self.file}: --only {tag}: no such condition{nearest(tag, known)}")
+        kept = tuple(condition for condition in self.conditions if condition.tag in tags)
+        return replace(self, conditions=kept)
 
 
 def read_plan(file: Path, flags: Mapping[str, Any] | None = None) -> Plan:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field, field_validator
 
@@ -23,9 +23,12 @@ from whence.heads.plan import Plan, SplitName, read_plan
 from whence.heads.prompts import MetricSpan, PrependBos
 from whence.heads.repairs import partial_of, scratch_of, take_up_repairs
 from whence.heads.stitch import stitch
-from whence.runs.config import OutputConfig
+from whence.runs.config import OutputConfig, Words
 from whence.runs.jsonfile import read_json, write_json
 from whence.runs.store import Run, open_run
+
+if TYPE_CHECKING:
+    from whence.models.load import Loaded
 
 COMMAND = "heads run"
 PARTIAL_SUMMARY = "partial_summary.json"
@@ -45,6 +48,9 @@ class RunConfig(OutputConfig):
     plan: Path = Field(
         description="JSON file with run_name, battery, shared and conditions, or of a single run. "
         "Batteries are looked for as named from here, then beside the file."
+    )
+    only: Words = Field(
+        default=(), description="Tags of the conditions to run; default: all that the file has."
     )
     corpora: Path | None = Field(
         default=None,
@@ -101,16 +107,23 @@ class RunConfig(OutputConfig):
         return None if value is None else str(Positions(value))
 
 
-def run_plan(config: RunConfig) -> RunResult:
+def plan_of(config: RunConfig) -> Plan:
+    """The plan's file as the flags change it, and of its conditions those that are asked for."""
+    plan = read_plan(config.plan, {name: getattr(config, name) for name in FLAGS})
+    return plan.with_only(config.only) if config.only else plan
+
+
+def run_plan(config: RunConfig, loaded: Loaded | None = None) -> RunResult:
     """Run every condition that is not finished, then put them together.
 
     A condition that fails does not stop the others; at the end WhenceError says which did and why,
     what is finished stays in the unfinished run's folder, and the same command, after a repair,
     runs only what is missing. Raises BadInput, before the model is loaded, for what is wrong with
     the file, its batteries or flags, and where no corpus is found.
+
+    loaded: the plan's model, where it is at hand; it is given back as it was.
     """
-    flags = {name: getattr(config, name) for name in FLAGS}
-    plan = read_plan(config.plan, flags)
+    plan = plan_of(config)
     sources = sources_of(plan, corpora_folder(config.plan, config.corpora))
     seeds = plan.conditions[0].settings.get("seeds", (0,))
     inputs = inputs_of(plan, sources)
@@ -128,7 +141,7 @@ def run_plan(config: RunConfig) -> RunResult:
         seeds=seeds,
     ) as run:
         if not run.done:
-            _conduct(plan, sources, run, config.output_dir, inputs)
+            _conduct(plan, sources, run, config.output_dir, inputs, loaded)
     summary = read_json(config.output_dir / "metrics" / "summary.json")
     return RunResult(config.output_dir, summary, run.done)
 
@@ -139,10 +152,11 @@ def _conduct(
     run: Run,
     output_dir: Path,
     inputs: Mapping[str, Any],
+    loaded: Loaded | None,
 ) -> None:
     """Everything between loading the model and the summary, into the run's folder."""
     run_id = run_id_of(plan, inputs)
-    subject = _subject(plan)
+    subject = _subject(plan, loaded)
     if plan.single:
         (source,) = sources.values()
         assert isinstance(source, Source)
@@ -176,10 +190,10 @@ def _incomplete(failed: Mapping[str, str], finished: Mapping[str, Path], home: P
     )
 
 
-def _subject(plan: Plan) -> Subject:
+def _subject(plan: Plan, loaded: Loaded | None) -> Subject:
     """The model, loaded. A device that is not here is answered with the flag that says another."""
     try:
-        return Subject.of(plan)
+        return Subject.of(plan, loaded)
     except BadInput as error:
         if str(error).startswith("device "):
             raise BadInput(f"{plan.file}: {error}; give --device, as --device auto") from None

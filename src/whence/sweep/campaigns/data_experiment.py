@@ -167,7 +167,7 @@ class DataExperiment:
             need_harness()
         for split in (config.query_split, config.scoring_split) if config.scores is None else ():
             manifest.split(split)
-        check_model(config.base_model, config.revision, config.trust_remote_code)
+        check_model(config.base_model, config.revision, config.dtype, config.trust_remote_code)
         make_plan(config, arms, manifest)
         self._planned.add(name)
 
