@@ -50,6 +50,7 @@ def criteria(
     for name in stages:
         stage = read_stage(home, name)
         found.append(_finished(stage))
+        found.append(_as_left(stage))
         found.append(_summarised(stage))
         found.append(_measured(stage))
         found += _runs(stage)
@@ -76,6 +77,11 @@ def _finished(stage: Stage) -> Criterion:
     open_tasks = [task for task in tasks if result_of(stage.home / task.output) is None]
     states = read_registry(stage.home) if open_tasks else {}
     offenders = [_told(task, states.get(task.id)) for task in open_tasks]
+    if len(stage.entries) != stage.plan["configurations"]:
+        offenders.append(
+            f"the manifest has {len(stage.entries):,} configurations and the plan "
+            f"{stage.plan['configurations']:,}; plan the stage again"
+        )
     planned = {task.id for task in tasks}
     offenders += [
         f"run {run} is in the manifest and is no task; plan the stage again"
@@ -86,8 +92,30 @@ def _finished(stage: Stage) -> Criterion:
         f"{stage.name}: every task finished",
         offenders,
         f"{len(tasks):,} tasks, {len(stage.entries):,} configurations",
-        f"{len(offenders):,} of {len(tasks):,} tasks are not finished",
+        f"{len(open_tasks):,} of {len(tasks):,} tasks are not finished",
         stage.home / "registry.jsonl",
+    )
+
+
+def _as_left(stage: Stage) -> Criterion:
+    """What runs wrote is what their records say."""
+    outputs = {entry.run: stage.home / entry.output for entry in stage.entries}
+    offenders = []
+    for run in track(list(stage.results), label=f"hashing {stage.name}", unit="runs"):
+        record = read_record(outputs[run])
+        assert record is not None  # it is among the finished
+        made = hash_folder(outputs[run], list(record.outputs))
+        edited = [
+            file for file, output in record.outputs.items() if made.get(file) != output["sha256"]
+        ]
+        if edited:
+            offenders.append(f"run {run}: {edited[0]} is gone or was edited")
+    return _criterion(
+        f"{stage.name}: results are as their runs left them",
+        offenders,
+        f"{len(stage.results):,} runs",
+        f"{len(offenders):,} runs were edited",
+        stage.home / "runs",
     )
 
 

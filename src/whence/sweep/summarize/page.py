@@ -30,7 +30,7 @@ def write_page(boards: Sequence[Board], facts: Mapping[str, Any], path: Path) ->
         for each in group["comparisons"]
     ]
     body: list[Section | None] = [
-        sections.matrix_section(facts["matrix"]) if facts["matrix"] else None,
+        sections.matrix_section(facts["matrix"]) if facts.get("matrix") else None,
         sections.confirmation_section(groups),
         sections.leaderboard_section(groups, facts["unit"]),
         comparisons_section(comparisons[:SHOWN_COMPARISONS]) if comparisons else None,

@@ -23,8 +23,10 @@ def headline(facts: Mapping[str, Any]) -> str:
         said = f"{len(rows)} settings, each by its own best ({rows[0]['metric']}): {'; '.join(each)}"
     elif len(groups) > 1:
         more = len(groups) - 1
-        others = "1 other question has its" if more == 1 else f"{more} other questions have their"
-        said = f"{groups[0]['name']}: {said}; {others} own"
+        others = "1 other question has its own winner"
+        if more > 1:
+            others = f"{more} other questions have their own winners"
+        said = f"{groups[0]['name']}: {said}; {others}"
     if facts["partial"]:
         runs = facts["runs"]
         total = runs["finished"] + runs["missing"]
