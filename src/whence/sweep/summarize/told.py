@@ -20,7 +20,8 @@ def headline(facts: Mapping[str, Any]) -> str:
             f"{interval(row['interval'])}"
             for row in rows
         )
-        said = f"{len(rows)} settings, each by its own best ({rows[0]['metric']}): {'; '.join(each)}"
+        metric = rows[0]["metric"]
+        said = f"{len(rows)} settings, each by its own best ({metric}): {'; '.join(each)}"
     elif len(groups) > 1:
         more = len(groups) - 1
         others = "1 other question has its own winner"
