@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from whence.anchors.features.together import TogetherConfig
     from whence.sweep.tasks import Task
 
-LONGEST = 30.0
+LONGEST = 40.0
 """Seconds that the trial may take; a model that does not load in that time is not tried."""
 TRACES = 3
 TIMES = "times.json"
