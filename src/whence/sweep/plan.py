@@ -128,6 +128,7 @@ def _planned(config: PlanConfig, campaign: Campaign, home: Path) -> Planned:
     from whence.sweep.drafts import effects_of, entry_id, make_drafts
     from whence.sweep.entries import Entry
     from whence.sweep.factors import combinations
+    from whence.sweep.inputs import inputs_of
     from whence.sweep.refine import best_of
     from whence.sweep.tasks import Resources, in_order
 
@@ -192,6 +193,7 @@ def _planned(config: PlanConfig, campaign: Campaign, home: Path) -> Planned:
         "runs": len(runs),
         "tasks": len(tasks),
         "kinds": _kinds(tasks),
+        "inputs": inputs_of(tasks, home),
         "collapsed": [each.to_dict() for each in collapsed(drafts, effects, names)],
         "cost": {**vars(cost), "notes": list(cost.notes)},
     }

@@ -157,9 +157,11 @@ def run_sweep(config: RunConfig) -> SweepResult:
     from whence.sweep.execute.drive import Drive, finished, only_driver
     from whence.sweep.execute.registry import Registry
     from whence.sweep.execute.resources import with_flags
+    from whence.sweep.inputs import check_inputs
 
     home = config.sweep.absolute()
     stages, tasks, plans = _planned(home, config.stage)
+    check_inputs(plans, home)
     tasks = with_flags(tasks, config.cpus_per_task, config.gpus_per_task)
     trial = {kind: pace for plan in plans for kind, pace in plan.get("trial", {}).items()}
     configurations = sum(int(plan["configurations"]) for plan in plans)
