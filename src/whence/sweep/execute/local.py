@@ -83,7 +83,7 @@ class LocalExecutor:
             most = min(most, len(self.machine.gpus) / needs.gpus)
         if needs.memory_gb:
             most = min(most, self.machine.memory_gb / needs.memory_gb)
-        return max(1.0, most)
+        return max(1.0, float(int(most + 1e-9)))
 
     def submit(self, task: Task, attempt: int, avoid: str | None) -> None:
         # Nothing to avoid here: a worker that failed was ended, so every other one is another.

@@ -4,9 +4,11 @@ counts attempts, and files are the truth, so Ray itself may lose anything at any
 from __future__ import annotations
 
 import importlib.util
+import logging
 import math
 import os
 import socket
+import sys
 import time
 import uuid
 from collections.abc import Mapping, Sequence
@@ -73,6 +75,7 @@ class RayExecutor:
         self.home, self.workers = home, workers
         self._running: dict[Any, tuple[Task, int, float]] = {}
         self._counts: dict[Resources, int] = {}
+        self._paths = [os.path.abspath(path) for path in sys.path]
         self._nodes_at = -math.inf
         self._nodes: list[_Node] = []
         _connect(address)
@@ -118,7 +121,9 @@ class RayExecutor:
         other = self._other_node(needs, avoid)
         if other is not None:
             options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(other, soft=True)
-        reference = self._remote.options(**options).remote(task, str(self.home), attempt)
+        reference = self._remote.options(**options).remote(
+            task, str(self.home), attempt, self._paths
+        )
         self._running[reference] = (task, attempt, time.monotonic())
         self._counts[needs] = self._counts.get(needs, 0) + 1
 
@@ -180,10 +185,14 @@ class RayExecutor:
     def _death(self, task: Task, attempt: int, seconds: float, error: BaseException) -> Outcome:
         """A worker or its node is gone. It is not the task's fault where it never began, or where
         the whole node went."""
+        from ray.exceptions import NodeDiedError
+
         where = began(self.home, task.id, attempt)
         node = _node_in(where)
         self._nodes_at = -math.inf
-        gone = node is not None and node not in {each.id for each in self.nodes()}
+        gone = isinstance(error, NodeDiedError) or (
+            node is not None and node not in {each.id for each in self.nodes()}
+        )
         failure: Failure = "died" if where and not gone else "lost"
         told = "its node went" if gone else f"its worker ended ({type(error).__name__})"
         return Outcome(
@@ -216,7 +225,7 @@ class RayExecutor:
     def _check_nodes(self, home: Path) -> None:
         """Have every node look for a file that was just made in the sweep's folder."""
         import ray
-        from ray.exceptions import RayError
+        from ray.exceptions import NodeDiedError, RayError, TaskUnschedulableError
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         sign = home / f".tmp-seen-{uuid.uuid4().hex}"
@@ -233,6 +242,8 @@ class RayExecutor:
             for node, answer in asked.items():
                 try:
                     seen = ray.get(answer, timeout=ANSWER_SECONDS)
+                except (TaskUnschedulableError, NodeDiedError):
+                    continue  # it died a moment ago, and the cluster has just noticed
                 except RayError as error:
                     why = " ".join(str(error).split())[-300:]
                     raise BadInput(f"node {node.host} cannot run whence's tasks: {why}") from None
@@ -263,24 +274,32 @@ def _connect(address: str | None) -> None:
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     import ray
 
+    # Tables of a dead node's innards, from a thread of Ray's; what matters is in the registry.
+    logging.getLogger("ray").setLevel(logging.CRITICAL)
     if ray.is_initialized():
         raise WhenceError("this process is connected to Ray already; ray.shutdown() first")
     quiet: dict[str, Any] = {
         "log_to_driver": False,
-        "logging_level": "ERROR",
         "configure_logging": False,
         "include_dashboard": False if address is None else None,
     }
     if address is None:
         machine = this_machine()
-        ray.init(
-            "local",
-            num_cpus=machine.cores,
-            num_gpus=len(machine.gpus),
-            object_store_memory=OBJECT_STORE_BYTES,
-            _node_ip_address=LOOPBACK,
-            **quiet,
-        )
+        try:
+            ray.init(
+                "local",
+                num_cpus=machine.cores,
+                num_gpus=len(machine.gpus),
+                object_store_memory=OBJECT_STORE_BYTES,
+                _node_ip_address=LOOPBACK,
+                **quiet,
+            )
+        except Exception as error:  # Ray has none of its own for a start that took too long
+            raise WhenceError(
+                f"Ray did not start here ({next(iter(str(error).splitlines()), '')}); it gives "
+                "itself 15 seconds, which a busy machine needs longer than: try again, or "
+                "--executor local"
+            ) from error
         return
     _check_answers(address)
     try:
@@ -304,10 +323,12 @@ def _check_answers(address: str) -> None:
         ) from None
 
 
-def _on_node(task: Task, home: str, attempt: int) -> Outcome:
-    """What runs in a Ray worker."""
+def _on_node(task: Task, home: str, attempt: int, paths: Sequence[str]) -> Outcome:
+    """What runs in a Ray worker. paths: where the driver finds modules; Ray itself hands on only
+    the folder of its script."""
     import ray
 
+    sys.path += [path for path in paths if path not in sys.path and os.path.isdir(path)]
     node = ray.get_runtime_context().get_node_id()
     return run_task(task, Path(home), attempt, f"{here()}{NODE}{node}")
 
