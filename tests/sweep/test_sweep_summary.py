@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -47,9 +48,11 @@ def test_under_a_null_confirmation_covers_and_choosing_flatters() -> None:
     """20 settings that are all worth 0.5: the truth of the winner is 0.5 whoever it is."""
     covered, confirmed, naive, corrected = [], [], [], []
     sweeps = 120
+    entries, measured = grid([0.5] * 20, 40, 0.1, seed=0)
+    (made,) = contests(measured, entries, {each.run: "" for each in entries})
+    rng = np.random.default_rng(0)
     for at in range(sweeps):
-        entries, measured = grid([0.5] * 20, 40, 0.1, seed=at)
-        (contest,) = contests(measured, entries, {each.run: "" for each in entries})
+        contest = replace(made, test=rng.normal(0.5, 0.1, made.test.shape))
         settings: dict[str, Any] = {"draws": 100, "seed": at, "noun": "problem"}
         board = make_board(contest, sides_of(contest, "units", 0.5, "problem", at), **settings)
         chosen = winner_of(board, **settings)
