@@ -1,6 +1,6 @@
 """What the executor itself costs: seconds a task beyond the task, and what the registry costs.
 
-    python benchmarks/sweep_overhead.py                  # about 3 minutes; Ray where it is installed
+    python benchmarks/sweep_overhead.py        # about 3 minutes; Ray where installed
     python benchmarks/sweep_overhead.py --tasks 200 --executors local
 
 A trivial task opens a run folder, writes one number and publishes it, as every command does; the
