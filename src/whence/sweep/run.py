@@ -114,9 +114,9 @@ class SweepResult:
         from whence.sweep.layout import registry_file
 
         files = {"registry": registry_file(self.home), "logs": self.home / "logs"}
-        said = (
-            f"{self.done:,} of {self.tasks:,} tasks done ({self.configurations:,} configurations)"
-        )
+        counts = f"{self.done:,} of {self.tasks:,} tasks"
+        of = f"({self.configurations:,} configuration{'s' * (self.configurations != 1)})"
+        said = f"{counts} done {of}"
         if self.failed:
             said += f", {len(self.failed):,} failed"
             said += f", {len(self.blocked):,} blocked by them" if self.blocked else ""
@@ -130,7 +130,7 @@ class SweepResult:
                 files=files,
                 failed=True,
             )
-        said = f"{said} in {clock(self.seconds)}" if self.ran else f"Already done: {said}"
+        said = f"{said} in {clock(self.seconds)}" if self.ran else f"Already done: {counts} {of}"
         return Finding(
             f"{said}; next: whence sweep summarize {self.home}",
             columns=("kind", "tasks", "done", "seconds", "mean"),
