@@ -40,7 +40,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     make(MakeConfig(count=12, output_dir=home / "traces"))
     entries = [entry("a", {"penalty": 1}, run="a"), entry("b", {"penalty": 2}, run="b")]
     tasks = []
-    for number, each in enumerate(entries):
+    for each in entries:
         config = CvConfig(
             metadata=home / "traces" / "sentence_metadata.parquet",
             probes=("position_untrained", "position_baseline"),
@@ -48,7 +48,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
             fixed=True,
             seeds=(0, 1),
             anchor_percentile=70,
-            residualize="none" if number == 0 else "position",
+            shared=home / "shared",
             draws=200,
             shuffles=5,
             page=False,
