@@ -26,7 +26,7 @@ from whence.sweep.tasks import Task
 
 POLL_SECONDS = 0.25
 """How long to wait for an outcome before the display is drawn again."""
-GRACE_SECONDS = 2.0
+GRACE_SECONDS = 1.0
 """After Ctrl-C: so long short tasks may still come to their end …"""
 STOP_SECONDS = 5.0
 """… and so long the others may take to put away what they have."""
