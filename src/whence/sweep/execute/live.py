@@ -119,8 +119,8 @@ def _table(standing: Standing) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    left = "not known yet" if standing.left is None else clock(standing.left)
-    caption = f"{clock(standing.seconds)} so far, {left} left"
+    left = "time left not known yet" if standing.left is None else f"{clock(standing.left)} left"
+    caption = f"{clock(standing.seconds)} so far, {left}"
     for label, text in (("last failure: ", standing.last), ("", standing.note)):
         caption += f"\n{label}{text}" if text else ""
     table = Table(
