@@ -18,11 +18,23 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
 
+INSTRUMENTS = {
+    "anchors train": "anchors",
+    "anchors cv": "anchors",
+    "heads sweep": "heads",
+    "heads pairs": "heads",
+    "heads partial": "heads",
+    "heads patch": "heads",
+}
+"""Commands whose numbers the sweep reads without being told where they are."""
+
+
 class Plain:
     """The campaign of a command of which the sweep knows only its settings.
 
     What decides is every setting that the command itself calls part of a run, and the content of
-    every file and folder that they name. Numbers are read as `rank` says (`table` or `file`).
+    every file and folder that they name. Numbers are read as `rank` says (`table` or `file`), or
+    as the instrument writes them (`INSTRUMENTS`).
     """
 
     def __init__(self, command: str, rank: RankSettings) -> None:
@@ -36,7 +48,9 @@ class Plain:
                 f"command: `{command}` has no output_dir, which every configuration of a sweep "
                 "needs one of"
             )
-        if rank.table is None and rank.file is None:
+        by_table = rank.table is not None or rank.file is not None
+        self._instrument = None if by_table else INSTRUMENTS.get(command)
+        if not by_table and self._instrument is None:
             raise BadInput(
                 f"rank: `{command}` is no command whose numbers the sweep knows; say rank.table or "
                 "rank.file, its value, and higher_is_better"
@@ -107,13 +121,29 @@ class Plain:
         return {}
 
     def measured(self, output: Path, rank: RankSettings) -> pd.DataFrame:
-        """By `rank.table` or `rank.file`."""
+        """By `rank.table` or `rank.file`; of commands of `INSTRUMENTS` by what they write."""
+        if self._instrument == "anchors":
+            from whence.sweep.campaigns.measures_anchors import measured_anchors
+
+            return measured_anchors(output, rank)
+        if self._instrument == "heads":
+            from whence.sweep.campaigns.measures_heads import measured_heads
+
+            return measured_heads(output, rank)
         from whence.sweep.campaigns.measures_table import measured_table
 
         return measured_table(output, rank)
 
     def checks(self, output: Path) -> list[Check]:
-        """None that are known."""
+        """Those of the instrument, where the command is one of `INSTRUMENTS`."""
+        if self._instrument == "anchors":
+            from whence.sweep.campaigns.checks_anchors import checks_anchors
+
+            return checks_anchors(output)
+        if self._instrument == "heads":
+            from whence.sweep.campaigns.checks_heads import checks_heads
+
+            return checks_heads(output)
         return []
 
     def _content(self, name: str, path: Path) -> Any:
