@@ -224,7 +224,6 @@ def test_equal_splits_and_equal_anchors_are_one_and_a_seeded_probe_keeps_its_see
         ({"training": {"probes": ["linear_prob"]}}, "did you mean linear_probe"),
         ({"training": {"probes": ["attention_probe"]}}, "reads tokens; give activations.pooling"),
         ({"dataset": {"metadata": "/nowhere/t.parquet"}}, "/nowhere/t.parquet: no such file"),
-        ({"labels": {"anchor_percentile": 0.0001}}, "tell apart"),
         ({"activations": {"vertical_attention": {"mode": "off"}}}, "reads vertical"),
         ({"activations": {"model_name_or_path": "/nowhere/model"}}, "/nowhere/model"),
     ],
@@ -237,6 +236,20 @@ def test_what_cannot_run_is_said_when_it_is_planned(
     with pytest.raises(BadInput, match=said) as caught:
         effects(configs_of(tmp_path, {**plain, **own}), tmp_path)
     assert "\n" not in str(caught.value)
+
+
+def test_labels_of_one_class_are_refused_when_it_is_planned(
+    traces: Path, random_gemma: Path, tmp_path: Path
+) -> None:
+    import pandas as pd
+
+    frame = pd.read_parquet(traces / "sentence_metadata.parquet")
+    frame = frame.drop(columns=[n for n in frame if str(n).startswith("counterfactual")])
+    table = tmp_path / "sentence_metadata.parquet"
+    frame.assign(importance_signed=0.0, importance_score=0.0).to_parquet(table)
+    settings = base(traces, random_gemma, dataset={"metadata": str(table)})
+    with pytest.raises(BadInput, match=r"anchor_percentile 60: .*nothing to tell apart"):
+        effects(configs_of(tmp_path, settings), tmp_path)
 
 
 def grid(traces: Path, model: Path, home: Path, campaign: AnchorsRun) -> dict[str, StudyConfig]:
@@ -278,7 +291,7 @@ def test_every_text_is_read_once_for_all_and_never_again(
     assert cost.naive_trainings == 3 * (cost.trainings or 0)
     for task in (tasks[0], tasks[1]):
         run_task(task)
-    assert sorted(read) == sorted({f"problem {number}" for number in range(12)})
+    assert sorted(read) == [f"problem trace-{number:05}" for number in range(12)]
     folders = list((tmp_path / tasks[0].output).glob("*/problem_*.safetensors"))
     arrays = sum(path.stat().st_size for path in folders)
     assert cost.bytes is not None
