@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Callable
@@ -18,6 +19,27 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 sys.path.append(str(Path(__file__).parent / "models"))
 # Likewise the extraction folders with planted features: `import extraction_folders`.
 sys.path.append(str(Path(__file__).parent / "sae"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The README's run first: last, it would be what one worker waits for, alone."""
+    items.sort(key=lambda item: item.path.name != "test_readme.py")
+
+
+_settled = 0
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_setup() -> None:
+    """What has been imported stays to the end: the collector of cycles need not walk through a
+    million such objects again and again, least of all after every training, when Accelerate asks.
+    """
+    global _settled
+    if len(sys.modules) > _settled + 20:
+        _settled = len(sys.modules)
+        gc.collect()
+        gc.freeze()
+
 
 SHARED_DATA = Path(__file__).parents[1] / ".." / "shared" / "data"
 
