@@ -68,7 +68,8 @@ def figure(chart: alt.TopLevelMixin, *, alt_text: str, caption: str = "") -> Mar
 
 def svg(chart: alt.TopLevelMixin, alt_text: str) -> Markup:
     """The chart as one `<svg role="img">` element whose label is `alt_text`."""
-    spec = chart.to_dict() | {"config": _CONFIG}
+    # Altair has checked each part as it was made; checking the whole takes longer than drawing it.
+    spec = chart.to_dict(validate=False) | {"config": _CONFIG}
     drawn = vl_convert.vegalite_to_svg(spec)
     body = drawn[drawn.index(">") + 1 :]
     width, height = re.search(r'width="([\d.]+)" height="([\d.]+)"', drawn[:400]).groups()  # type: ignore[union-attr]
