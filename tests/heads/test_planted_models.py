@@ -1,4 +1,4 @@
-"""The planted truth is the truth: by plain Transformers, one prompt at a time, with hooks."""
+"""The planted truth is the truth: by plain Transformers with hooks, no prompt ever padded."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def site(circuit: Planted, granularity: str, layer: int) -> torch.nn.Module:
 
 
 def edited(circuit: Planted, granularity: str, layer: int, head: int, edit: Edit) -> Any:
-    """A hook, to be removed: `edit` may change [1, position, width] or, of a head, its z, in place.
+    """A hook, to be removed: `edit` may change [row, position, width], or a head's z, in place.
 
     `head` counts for head_out only.
     """
@@ -79,19 +79,39 @@ def logits(circuit: Planted, prompt: str) -> np.ndarray:
         return circuit.model(ids).logits[0, -1].numpy()
 
 
+_running: list[int] = []
+"""The rows that the model reads just now, for edits that differ by row."""
+
+
 def differences(circuit: Planted, side: str = "clean") -> np.ndarray:
-    """logit[target] − logit[foil] per row."""
+    """logit[target] − logit[foil] per row; prompts of one length go through the model together."""
     token = circuit.tokenizer.convert_tokens_to_ids
-    found = []
-    for row in circuit.rows:
-        at_last = logits(circuit, getattr(row, side))
-        found.append(at_last[token(row.target.strip())] - at_last[token(row.foil.strip())])
-    return np.array(found)
+    prompts = [circuit.tokenizer(getattr(row, side))["input_ids"] for row in circuit.rows]
+    found = np.zeros(len(prompts), dtype=np.float32)
+    for length in sorted({len(ids) for ids in prompts}):
+        _running[:] = [i for i, ids in enumerate(prompts) if len(ids) == length]
+        with torch.no_grad():
+            ids = torch.tensor([prompts[i] for i in _running])
+            at_last = circuit.model(ids).logits[:, -1].numpy()
+        for i, row in zip(_running, at_last, strict=True):
+            target, foil = circuit.rows[i].target, circuit.rows[i].foil
+            found[i] = row[token(target.strip())] - row[token(foil.strip())]
+    return found
+
+
+_untouched: dict[tuple[int, str], tuple[Planted, np.ndarray]] = {}
+
+
+def untouched(circuit: Planted, side: str = "clean") -> np.ndarray:
+    """`differences` without any hook, run once per circuit; the circuit is kept, and so its id."""
+    if (id(circuit), side) not in _untouched:
+        _untouched[id(circuit), side] = (circuit, differences(circuit, side))
+    return _untouched[id(circuit), side][1]
 
 
 def with_heads(circuit: Planted, heads: Iterable[Head], edit: Edit) -> np.ndarray:
     """delta_logit_diff per clean prompt while `edit` changes z of these heads."""
-    clean = differences(circuit)
+    clean = untouched(circuit)
     with ExitStack() as stack:
         for layer, head in heads:
             stack.callback(edited(circuit, "head_out", layer, head, edit).remove)
@@ -107,16 +127,22 @@ def patched(
 ) -> np.ndarray:
     """delta_logit_diff per row of patching one source run's values into the base run."""
     source, _, base = direction.partition("->")
-    before = differences(circuit, base)
-    kept: dict[int, list[Tensor]] = {layer: [] for layer in layers}
+    before = untouched(circuit, base)
+    kept: dict[int, dict[int, Tensor]] = {layer: {} for layer in layers}
     with ExitStack() as stack:
         for layer, values in kept.items():
-            keep = lambda v, values=values: values.append(v[:, at].clone())  # noqa: E731
+
+            def keep(v: Tensor, values: dict[int, Tensor] = values) -> None:
+                values |= zip(_running, v[:, at].clone(), strict=True)
+
             stack.callback(edited(circuit, granularity, layer, head, keep).remove)
         differences(circuit, source)
     with ExitStack() as stack:
         for layer, values in kept.items():
-            put = lambda v, values=values: v[:, at].copy_(values.pop(0))  # noqa: E731
+
+            def put(v: Tensor, values: dict[int, Tensor] = values) -> None:
+                v[:, at] = torch.stack([values[row] for row in _running])
+
             stack.callback(edited(circuit, granularity, layer, head, put).remove)
         return differences(circuit, base) - before
 
@@ -135,11 +161,12 @@ def test_the_logits_are_those_on_paper(circuit: Planted):
 
 
 def test_ablating_any_head(circuit: Planted):
+    truth = circuit.truth
     for head in circuit.heads:
         found = ablated(circuit, [head])
         agree(found, circuit.ablated([head]))
         agree(ablated(circuit, [head], LAST), circuit.ablated([head], positions="last_token"))
-        assert circuit.truth[head] == pytest.approx(found.mean(), abs=EXACT)
+        assert truth[head] == pytest.approx(found.mean(), abs=EXACT)
 
 
 def test_ablating_pairs(circuit: Planted):
@@ -193,7 +220,7 @@ def test_scale_and_mean_ablation(circuit: Planted):
     agree(found, circuit.ablated([head], instead=0.25 * names))
     kept: list[Tensor] = []
     with_heads(circuit, [head], lambda z: kept.append(z[:, -1].clone()))
-    mean = torch.stack(kept).mean(dim=0)
+    mean = torch.cat(kept).mean(dim=0)
     found = with_heads(circuit, [head], lambda z: z[:, -1].copy_(mean))
     agree(found, circuit.ablated([head], positions="last_token", instead=names.mean(axis=0)))
 
