@@ -151,6 +151,7 @@ def test_a_broken_configuration_is_found_before_anything_runs(
     assert not (tmp_path / "plan").exists()
 
 
+@pytest.mark.slow
 def test_run_together_each_equals_itself_alone(base: Any, tmp_path: Path) -> None:
     forget_model()
     arms = [["best=top:6", "random:6"], ["mine=top:6", "matched_random:of=mine"]]
