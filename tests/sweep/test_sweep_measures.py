@@ -121,8 +121,10 @@ def test_summary_and_gate(home: Path, tmp_path: Path) -> None:
     assert result.finding().headline.startswith("one: position_baseline")
     assert summarize(SummarizeConfig(sweep=sweep, draws=200)).done
     listed = read_json(sweep / "summary" / "one" / "shortlist.json")["settings"]
-    # Both settings give the very same numbers, and the first of the manifest stands first.
-    assert [each["factors"]["penalty"] for each in listed] == [1, 2]
+    # Both settings give the very same numbers: one entry, which says for which it stands.
+    assert [each["factors"]["penalty"] for each in listed] == [1]
+    assert listed[0]["any_of"] == {"penalty": [1, 2]}
+    assert listed[0]["stands_for"] == 2
     assert failed(sweep) == []
     page = (sweep / "gate" / "gate.html").read_text()
     assert ">OK<" in page

@@ -237,8 +237,7 @@ def _git() -> dict[str, Any] | None:
 
 
 def peak_memory() -> int:
-    """Largest resident size of this process so far (on Linux: since it was last reset), in bytes.
-    """
+    """Largest resident size of this process so far (Linux: since it was last reset), in bytes."""
     with suppress(OSError):
         # Linux carries ru_maxrss over from the process that started this one; VmHWM is our own.
         for line in Path("/proc/self/status").read_text().splitlines():

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from whence.sweep.drafts import Draft
 
 SAME_CONTENT = "its values give the same inputs, by content"
+SAME_SETTING = "the command computes the same under its values"
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,13 @@ def runs_of(command: str, effects: Sequence[Effect]) -> list[str]:
 
 
 def collapsed(
-    drafts: Sequence[Draft], effects: Sequence[Effect], runs: Sequence[str]
+    drafts: Sequence[Draft], ids: Sequence[str], effects: Sequence[Effect], runs: Sequence[str]
 ) -> list[Collapsed]:
-    """Which factors vary among configurations of one run, and why they make no difference there."""
+    """Which factors vary among configurations of one run, and why they make no difference there.
+
+    ids: of the entries; two that are equal have every setting in common that the command counts
+    (5 and "5", another device).
+    """
     groups: dict[str, list[int]] = {}
     for index, run in enumerate(runs):
         groups.setdefault(run, []).append(index)
@@ -44,10 +49,11 @@ def collapsed(
     for members in groups.values():
         first = _settings(drafts[members[0]])
         for index in members[1:]:
+            unsaid = SAME_SETTING if ids[index] == ids[members[0]] else SAME_CONTENT
             own = _settings(drafts[index])
             for key in {**first, **own}:
                 if fingerprint(first.get(key)) != fingerprint(own.get(key)):
-                    why = effects[index].idle.get(key, SAME_CONTENT)
+                    why = effects[index].idle.get(key, unsaid)
                     counts[key, why] = counts.get((key, why), 0) + 1
     return [Collapsed(key, why, count) for (key, why), count in counts.items()]
 

@@ -7,13 +7,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from whence.errors import BadInput
+from whence.errors import BadInput, WhenceError
 from whence.runs.fingerprint import fingerprint
 from whence.runs.validation import nearest
 from whence.sweep.settings import StageSettings
 
 Settings = Mapping[str, Any]
 """Dotted setting → value."""
+OWN = ("output_dir", "overwrite")
+"""Settings of every command that the sweep gives values to."""
 Words = Callable[[str, str], Sequence[Any]]
 """(key, word) → the values that the command understands by it."""
 
@@ -32,18 +34,18 @@ def combinations(
     """Every combination of a stage, in the order of the file: starts, zips, grid, seeds innermost.
 
     starts: factors of an earlier stage to begin from. words: see `Words`. Raises BadInput naming
-    the stage and the factor for a key that is varied twice, no values, a value given twice, lists
-    of a zip that differ in length, and an exclusion that names no factor or leaves nothing out.
+    the stage and the factor for a key that is varied twice (by itself or with its section) or is
+    the sweep's own, no values, a value given twice, lists of a zip that differ in length, and an
+    exclusion that names no factor or leaves nothing out.
     """
     where = f"stage {stage.name}"
     grid = {key: _values(where, key, given, words) for key, given in stage.grid.items()}
     zips = [_zipped(where, group) for group in stage.zip]
     seeds = _seeds(stage)
     keys = [*starts[0], *grid, *(key for group in stage.zip for key in group)]
-    keys += stage.seeds.keys if stage.seeds else []
-    twice = [key for key in keys if keys.count(key) > 1]
-    if twice:
-        raise BadInput(f"{where}: {twice[0]} is varied twice")
+    seed_keys = list(stage.seeds.keys) if stage.seeds else []
+    _check_keys(where, keys, seed_keys)
+    keys += seed_keys
     _check_exclusions(where, stage.exclude, keys)
     left_out = [0] * len(stage.exclude)
     found = []
@@ -117,9 +119,28 @@ def _seeds(stage: StageSettings) -> list[dict[str, Any]]:
 def _no_repeats(where: str, key: str, values: Sequence[Any]) -> None:
     seen = set()
     for value in values:
-        if (mark := fingerprint(value)) in seen:
+        try:
+            mark = fingerprint(value)
+        except WhenceError as error:
+            raise BadInput(f"{where}: {key}: {value!r} is no value of a setting: {error}") from None
+        if mark in seen:
             raise BadInput(f"{where}: {key} has {value!r} twice")
         seen.add(mark)
+
+
+def _check_keys(where: str, keys: Sequence[str], seed_keys: Sequence[str]) -> None:
+    together = [*keys, *seed_keys]
+    for key in together:
+        if key in OWN:
+            raise BadInput(f"{where}: {key} cannot be varied: the sweep itself sets it")
+        if together.count(key) > 1:
+            raise BadInput(f"{where}: {key} is varied twice")
+        # A seed is put last, so it may go into a section whose values are varied.
+        within = [other for other in together if key.startswith(f"{other}.")]
+        if within and not (key in seed_keys and within[0] in keys):
+            raise BadInput(
+                f"{where}: {key} is varied, and {within[0]} that holds it; vary one of them"
+            )
 
 
 def _check_exclusions(where: str, rules: Sequence[Settings], keys: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""Files that planned tasks read from outside the sweep: known when it is planned, checked when it
+"""Files that planned tasks read and none of them makes: known when it is planned, checked when it
 runs, so that no task computes on something else than its id says."""
 
 from __future__ import annotations
@@ -11,15 +11,14 @@ from whence.errors import BadInput
 from whence.runs.fingerprint import hash_path
 from whence.sweep.tasks import Task
 
+MADE = ("runs", "shared")
+"""Folders of the sweep that tasks, and planning, write to."""
+
 
 def inputs_of(tasks: Sequence[Task], home: Path) -> dict[str, str]:
-    """Path → hash of its content, of every file and folder outside `home` that a task names."""
-    named = {
-        word
-        for task in tasks
-        for word in _words(task.settings)
-        if word.startswith("/") and not Path(word).is_relative_to(home)
-    }
+    """Path → hash of its content, of every file and folder that a task names and none makes."""
+    words = {word for task in tasks for word in _words(task.settings) if word.startswith("/")}
+    named = {word for word in words if not _made(Path(word), home)}
     return {word: hash_path(Path(word)) for word in sorted(named) if Path(word).exists()}
 
 
@@ -38,6 +37,10 @@ def check_inputs(plans: Iterable[Mapping[str, Any]], home: Path) -> None:
                     f"the stage again into {home} with --overwrite (what is finished and does not "
                     "depend on it stays)"
                 )
+
+
+def _made(path: Path, home: Path) -> bool:
+    return path == home or any(path.is_relative_to(home / name) for name in MADE)
 
 
 def _words(value: Any) -> Iterator[str]:

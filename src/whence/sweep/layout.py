@@ -52,4 +52,4 @@ def stages_planned(home: Path) -> list[str]:
     plans = [read_json(path) for path in home.glob(f"plan/*/{PLAN}")] if home.is_dir() else []
     if not plans:
         raise BadInput(f"{home}: no plan in it; `whence sweep plan` makes one")
-    return [plan["stage"] for plan in sorted(plans, key=lambda plan: plan["number"])]
+    return [plan["stage"] for plan in sorted(plans, key=lambda p: (p["number"], p["stage"]))]

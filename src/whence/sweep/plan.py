@@ -84,10 +84,11 @@ def plan(config: PlanConfig) -> PlanResult:
     from whence.sweep.tasks import write_tasks
     from whence.sweep.told import markdown
 
+    order = [stage.name for stage in config.stages]
     config = _this_stage_alone(config)
     home = config.output_dir.absolute()
     campaign = of(config.command, config.rank)
-    planned = _planned(config, campaign, home)
+    planned = _planned(config, campaign, home, order)
     with open_run(
         plan_folder(home, planned.stage.name),
         command="sweep plan",
@@ -122,7 +123,8 @@ def _this_stage_alone(config: PlanConfig) -> PlanConfig:
     return config.model_copy(update={"stages": tuple(needed), "stage": name})
 
 
-def _planned(config: PlanConfig, campaign: Campaign, home: Path) -> Planned:
+def _planned(config: PlanConfig, campaign: Campaign, home: Path, order: Sequence[str]) -> Planned:
+    """order: names of all stages of the file."""
     from whence.sweep.bases import check_parity, read_bases, same_values
     from whence.sweep.collapse import collapsed, runs_of
     from whence.sweep.drafts import effects_of, entry_id, make_drafts
@@ -153,18 +155,22 @@ def _planned(config: PlanConfig, campaign: Campaign, home: Path) -> Planned:
     campaign.prepare([draft.config for draft in drafts], home, config.overwrite)
     effects = effects_of(campaign, drafts)
     names = runs_of(config.command, effects)
+    ids = [
+        entry_id(config.command, draft.config, effect.decides)
+        for draft, effect in zip(drafts, effects, strict=True)
+    ]
     entries = [
         Entry(
-            id=entry_id(config.command, draft.config, effect.decides),
+            id=name,
             stage=stage.name,
             setting=_setting_id(config.command, draft),
             factors=dict(draft.combination.factors),
             seed=dict(draft.combination.seed),
-            run=name,
-            output=f"runs/{name}",
+            run=run,
+            output=f"runs/{run}",
             idle=dict(effect.idle),
         )
-        for draft, effect, name in zip(drafts, effects, names, strict=True)
+        for draft, name, effect, run in zip(drafts, ids, effects, names, strict=True)
     ]
     runs: dict[str, Any] = {}
     for draft, name in zip(drafts, names, strict=True):
@@ -183,7 +189,7 @@ def _planned(config: PlanConfig, campaign: Campaign, home: Path) -> Planned:
         "name": config.name,
         "command": config.command,
         "stage": stage.name,
-        "number": len(config.stages),
+        "number": order.index(stage.name) + 1,
         "rank": config.rank.model_dump(),
         "per": _winners_per(stage),
         "differ": differ,
@@ -194,7 +200,7 @@ def _planned(config: PlanConfig, campaign: Campaign, home: Path) -> Planned:
         "tasks": len(tasks),
         "kinds": _kinds(tasks),
         "inputs": inputs_of(tasks, home),
-        "collapsed": [each.to_dict() for each in collapsed(drafts, effects, names)],
+        "collapsed": [each.to_dict() for each in collapsed(drafts, ids, effects, names)],
         "cost": {**vars(cost), "notes": list(cost.notes)},
     }
     return Planned(stage, entries, tasks, facts)

@@ -151,8 +151,9 @@ class SweepResult:
 def run_sweep(config: RunConfig) -> SweepResult:
     """Run every planned task that is not done, and write down what happens in `registry.jsonl`.
 
-    Raises BadInput, before anything runs, for a folder without a plan, a stage that is not planned,
-    tasks that this machine or cluster cannot hold, and a folder that another driver holds.
+    Raises BadInput, before anything runs, for a folder without a plan, or one that was planned
+    elsewhere, a stage that is not planned, tasks that this machine or cluster cannot hold, and a
+    folder that another driver holds.
     """
     from whence.sweep.execute.drive import Drive, finished, only_driver
     from whence.sweep.execute.registry import Registry
@@ -169,6 +170,7 @@ def run_sweep(config: RunConfig) -> SweepResult:
         done = finished(tasks, registry.states, home)
         if len(done) == len(tasks):
             return _result(config.sweep, stages, configurations, tasks, registry.states, done)
+        _check_place(tasks, home)
         executor = _executor(config, home, tasks)
         try:
             driven = Drive(
@@ -205,11 +207,29 @@ def _planned(
             )
     stages = [name for name in planned if name in asked] if asked else planned
     tasks: dict[str, Task] = {}
-    for name in stages:
-        for task in read_tasks(plan_folder(home, name) / TASKS):
-            tasks.setdefault(task.id, task)
     plans = [read_json(plan_folder(home, name) / PLAN) for name in stages]
+    for name, plan in zip(stages, plans, strict=True):
+        path = plan_folder(home, name) / TASKS
+        own = read_tasks(path)
+        if len(own) != plan.get("tasks", len(own)):
+            raise BadInput(
+                f"{path}: holds {len(own)} tasks and {plan['tasks']} were planned; plan the stage "
+                "again with --overwrite"
+            )
+        for task in own:
+            tasks.setdefault(task.id, task)
     return stages, in_order(list(tasks.values())), plans
+
+
+def _check_place(tasks: Sequence[Task], home: Path) -> None:
+    """Raise BadInput where tasks would write to another place: the sweep's folder was moved."""
+    first = tasks[0]  # all of a plan were made for one folder
+    planned = Path(str(first.settings.get("output_dir", home / first.output)))
+    if planned.resolve() != (home / first.output).resolve():
+        raise BadInput(
+            f"{home}: was planned at another place (its tasks write to {planned.parent}); move it "
+            "back, or plan every stage again here with --overwrite (what is finished stays)"
+        )
 
 
 def _executor(config: RunConfig, home: Path, tasks: Sequence[Task]) -> Executor:

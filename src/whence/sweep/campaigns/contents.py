@@ -76,10 +76,17 @@ def settled(tasks: Sequence[Task], home: Path) -> list[Task]:
             continue
     return [
         replace(task, settings=earlier[task.id].settings)
-        if task.id in earlier and _there(earlier[task.id].settings, home)
+        if task.id in earlier and _still_good(earlier[task.id], task, home)
         else task
         for task in tasks
     ]
+
+
+def _still_good(earlier: Task, now: Task, home: Path) -> bool:
+    """Whether the settings of then write to the folder of now (the sweep may have been moved, or
+    copied), and read what is still there."""
+    same_place = earlier.settings.get("output_dir") == now.settings.get("output_dir")
+    return same_place and _there(earlier.settings, home)
 
 
 def _there(value: Any, home: Path) -> bool:

@@ -80,19 +80,19 @@ class Plain:
         places = {name: getattr(config, name) for name in shape.model_fields}
         written = set(not_identity(config)) - read_by_content(shape)
         inputs: dict[str, Any] = {}
+        read: set[str] = set()
         for name, value in places.items():
-            for path in _paths(value) if name not in written else ():
+            if name in written:
+                continue
+            for path in _paths(value):
                 if not path.exists():
                     raise BadInput(f"{name}: {path}: no such file or folder")
                 inputs[f"{name} {len(inputs)}"] = self._content(name, path)
-        named = {name: self._model(value) for name, value in places.items() if name in MODELS}
-        return Effect(
-            {
-                "settings": _without_paths(deciding(config)),
-                "inputs": inputs,
-                "models": {name: value for name, value in named.items() if value is not None},
-            }
-        )
+                read.add(str(path.absolute()))
+            for word, path in _named(name, value):
+                inputs[f"{name} {len(inputs)}"] = self._contents.of(path)
+                read.add(word)
+        return Effect({"settings": _by_content(deciding(config), read), "inputs": inputs})
 
     def tasks(self, runs: Mapping[str, Any], home: Path) -> list[Task]:
         """One a run, of the kind that is the command's last word."""
@@ -104,7 +104,7 @@ class Plain:
                     kind=self.command.split()[-1],
                     config=self._entry.config,
                     function=self._entry.run,
-                    settings=resolved(_at_absolute_models(config)),
+                    settings=resolved(_from_anywhere(config)),
                     output=f"runs/{name}",
                 )
                 for name, config in runs.items()
@@ -160,27 +160,46 @@ class Plain:
         splits = {split.name: self._contents.of(split.path) for split in manifest.splits.values()}
         return {"manifest": self._contents.of(manifest.path), "splits": splits}
 
-    def _model(self, name: Any) -> Any:
-        """The content of a model's folder, where the setting names one that is here."""
-        if not isinstance(name, str):
-            return None
-        from whence.models.load import model_source
 
-        source = Path(model_source(name))
-        return self._contents.of(source) if source.is_dir() else None
+MODELS = ("model", "base_model", "model_name", "embedding_model")
+"""Settings by which commands name a model: `tiny`, a folder, or a hub id."""
+WORDS = (*MODELS, "encoder", "text_encoder", "tokenizer", "sae_path", "instances")
+"""All settings that are words and may name a file or folder, whose content counts there too."""
 
 
-MODELS = ("model", "base_model", "embedding_model")
-"""Settings by which commands name a model: a folder's content counts there too."""
+def _named(name: str, value: Any) -> list[tuple[str, Path]]:
+    """(word, what is there) of a setting of `WORDS`. Raises BadInput for a model's folder that is
+    not there."""
+    from whence.models.load import model_source
+
+    found = []
+    for word in _words(value) if name in WORDS else ():
+        place = Path(model_source(word) if name in MODELS else word).expanduser()
+        if place.exists():
+            found.append((word, place))
+    return found
 
 
-def _at_absolute_models(config: BaseModel) -> BaseModel:
-    from whence.models.settings import absolute_model
-
-    names = [name for name in type(config).model_fields if name in MODELS]
-    found = {name: getattr(config, name) for name in names}
-    update = {n: absolute_model(value) for n, value in found.items() if isinstance(value, str)}
+def _from_anywhere(config: BaseModel) -> BaseModel:
+    """The same, with words that name a folder or file here as absolute paths."""
+    update: dict[str, Any] = {}
+    for name in type(config).model_fields:
+        value = getattr(config, name)
+        words = [_absolute(word) for word in _words(value)] if name in WORDS else []
+        if words:
+            update[name] = words[0] if isinstance(value, str) else tuple(words)
     return config.model_copy(update=update)
+
+
+def _absolute(word: str) -> str:
+    place = Path(word).expanduser()
+    return str(place.absolute()) if word != "tiny" and place.exists() else word
+
+
+def _words(value: Any) -> list[str]:
+    if isinstance(value, str):
+        return [value]
+    return [word for word in value if isinstance(word, str)] if isinstance(value, tuple) else []
 
 
 def _paths(value: Any) -> list[Path]:
@@ -196,12 +215,10 @@ def _paths(value: Any) -> list[Path]:
     return []
 
 
-def _without_paths(value: Any) -> Any:
-    """Settings, paths of what is there as `path`: its content says more, and moves with it."""
+def _by_content(value: Any, read: set[str]) -> Any:
+    """Settings, with `path` for what is `read`: its content says more, and moves with it."""
     if isinstance(value, Mapping):
-        return {key: _without_paths(item) for key, item in value.items()}
+        return {key: _by_content(item, read) for key, item in value.items()}
     if isinstance(value, list):
-        return [_without_paths(item) for item in value]
-    if isinstance(value, str) and value.startswith("/") and Path(value).exists():
-        return "path"
-    return value
+        return [_by_content(item, read) for item in value]
+    return "path" if isinstance(value, str) and value in read else value

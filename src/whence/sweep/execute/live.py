@@ -21,7 +21,7 @@ TABLE_SECONDS = 0.25
 
 @dataclass
 class KindCount:
-    """Tasks of one kind. rate: those finished a second, in this run of the driver."""
+    """Tasks of one kind. here: those finished in this run of the driver."""
 
     total: int = 0
     done: int = 0

@@ -29,6 +29,7 @@ class _Slot:
 
     devices: what CUDA_VISIBLE_DEVICES is in it, "" hides all. running: task, attempt, since when.
     death: readable when the process is gone, even where a child of it holds the pipe (Linux).
+    unborn: why no process could be started, or given a task.
     """
 
     devices: str
@@ -36,6 +37,7 @@ class _Slot:
     pipe: Connection | None = None
     death: int | None = None
     running: tuple[Task, int, float] | None = None
+    unborn: str | None = None
 
 
 class LocalExecutor:
@@ -102,11 +104,16 @@ class LocalExecutor:
             self._send(slot, task, attempt)
         except OSError:  # it died while it was idle
             self._end(slot)
-            with contextlib.suppress(OSError):  # once more, and `wait` sees that it is gone
+            try:  # once more, and `wait` sees that it is gone
                 self._send(slot, task, attempt)
+            except OSError as error:
+                slot.unborn = str(error)
+                self._end(slot)
 
     def wait(self, seconds: float) -> list[tuple[str, Outcome]]:
         busy = [slot for slot in self._slots if slot.running]
+        if unborn := [slot for slot in busy if slot.pipe is None]:
+            return [self._unborn(slot) for slot in unborn]
         watched: dict[object, _Slot] = {slot.pipe: slot for slot in busy if slot.pipe}
         watched |= {slot.death: slot for slot in busy if slot.death is not None}
         if not watched:
@@ -144,6 +151,15 @@ class LocalExecutor:
         if not outcome.ok and outcome.failure != "bad_input":
             self._end(slot)
         return task.id, outcome
+
+    def _unborn(self, slot: _Slot) -> tuple[str, Outcome]:
+        """The task of a slot without a process: the machine had no room for another."""
+        assert slot.running
+        task, _, since = slot.running
+        slot.running = None
+        why = f"no worker could be started ({slot.unborn})"
+        seconds = round(time.monotonic() - since, 4)
+        return task.id, Outcome(seconds, f"{here()} (driver)", "lost", why)
 
     def _death(self, slot: _Slot, task: Task, attempt: int, seconds: float) -> Outcome:
         assert slot.process

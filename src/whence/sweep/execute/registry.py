@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from whence.errors import BadInput
+from whence.runs.atomic import whole_file
 from whence.runs.jsonfile import plain
 from whence.sweep.layout import registry_file
 
@@ -97,21 +98,23 @@ def read_registry(home: Path) -> dict[str, TaskState]:
 class Registry:
     """The file, open for one driver. `states` follows every event.
 
-    Opening cuts off what a killed driver left unfinished, or a machine without power unreadable.
+    Opening takes away what a killed driver left unfinished, or a machine without power unreadable;
+    every line that is an event stays.
     """
 
     def __init__(self, home: Path) -> None:
         self.path = registry_file(home)
         self.states: dict[str, TaskState] = {}
-        self._file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
-        end = 0
+        self.path.touch()
+        kept: list[bytes] = []
         for _, line, event in _events(self.path):
-            if event is None or not line.endswith(b"\n"):
-                break
-            _take(self.states, event)
-            end += len(line)
-        os.ftruncate(self._file, end)
-        os.lseek(self._file, 0, os.SEEK_END)
+            if event is not None and line.endswith(b"\n"):
+                _take(self.states, event)
+                kept.append(line)
+        if sum(map(len, kept)) != self.path.stat().st_size:
+            with whole_file(self.path) as repaired:
+                repaired.write_bytes(b"".join(kept))
+        self._file = os.open(self.path, os.O_WRONLY | os.O_APPEND)
         self._synced = time.monotonic()
 
     def append(self, event: Event) -> None:

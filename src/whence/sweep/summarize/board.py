@@ -173,12 +173,12 @@ def label(line: Standing, series: str, names: Sequence[str] | None = None) -> st
 def telling(contest: Contest) -> list[str]:
     """Factors that differ within a contest: those worth saying."""
     values: dict[str, set[str]] = {}
-    for line in {line.key: line for line in contest.standings}.values():
+    for line in {id(line): line for line in contest.standings}.values():
         for name in line.factors:
             values.setdefault(name, set()).add(str(shown(line, name)))
     return [name for name, each in values.items() if len(each) > 1]
 
 
 def _factor_names(boards: Sequence[Board]) -> Mapping[str, None]:
-    lines = {line.key: line for board in boards for line in board.contest.standings}
+    lines = {id(line): line for board in boards for line in board.contest.standings}
     return dict.fromkeys(name for line in lines.values() for name in line.factors)

@@ -11,11 +11,16 @@ CORRELATIONS = ("spearman", "residual_spearman")
 
 
 def bounds(metric: str, values: Floats) -> tuple[float, float]:
-    """Lowest and highest value of a metric: known by its name, or because all of `values` are right
-    or wrong (1 or 0); else infinite."""
-    if metric.startswith(CORRELATIONS):
-        return -1.0, 1.0
+    """Lowest and highest value of a metric: known by its name, if no value speaks against it, or
+    because all of `values` are right or wrong (1 or 0); else infinite."""
     known = values[~np.isnan(values)]
-    if metric.startswith(SHARES) or (known.size and np.isin(known, (0.0, 1.0)).all()):
+    if not known.size:
+        return -np.inf, np.inf
+    lowest, highest = known.min(), known.max()
+    # Rank correlations may be a rounding above 1.
+    if metric.startswith(CORRELATIONS) and max(-lowest, highest) < 1 + 1e-9:
+        return -1.0, 1.0
+    share = metric.startswith(SHARES) and lowest >= 0 and highest < 1 + 1e-9
+    if share or np.isin(known, (0.0, 1.0)).all():
         return 0.0, 1.0
     return -np.inf, np.inf

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -22,25 +25,56 @@ VALIDATION, TEST = "val", "test"
 
 @dataclass(frozen=True)
 class Standing:
-    """Settings that share their runs, hence their numbers: one line of every table.
+    """Settings that have the same numbers: one line of every table.
 
-    factors: those of the first of them. differing: factor → all values, where they differ.
-    settings, configurations: how many it stands for, seeds counted in the second.
+    every: key → factors of each setting that has the same runs; several keys where other runs gave
+    the very same numbers. configurations: how many it stands for, seeds counted. runs: all of them,
+    those of the first setting first.
     """
 
-    key: int
-    factors: Mapping[str, Any]
-    differing: Mapping[str, Sequence[Any]]
-    settings: int
+    every: Mapping[int, Sequence[Mapping[str, Any]]]
     configurations: int
     runs: Sequence[str]
+
+    @property
+    def factors(self) -> Mapping[str, Any]:
+        """Those of the first setting."""
+        return next(iter(self.every.values()))[0]
+
+    @property
+    def all_factors(self) -> list[Mapping[str, Any]]:
+        """Those of every setting."""
+        return [factors for own in self.every.values() for factors in own]
+
+    @cached_property
+    def settings(self) -> int:
+        """How many it stands for, seeds not counted."""
+        return sum(map(len, self.every.values()))
+
+    @cached_property
+    def differing(self) -> Mapping[str, Sequence[Any]]:
+        """Factor → all its values, where they differ."""
+        return differing(self.all_factors)
+
+
+def differing(every: Sequence[Mapping[str, Any]]) -> Mapping[str, Sequence[Any]]:
+    """Factor → all its values, where settings differ in it."""
+    if len(every) == 1:
+        return {}
+    values: dict[str, list[Any]] = {}
+    for factors in every:
+        for name, value in factors.items():
+            if value not in values.setdefault(name, []):
+                values[name].append(value)
+    return {name: each for name, each in values.items() if len(each) > 1}
 
 
 @dataclass(frozen=True)
 class Contest:
     """What can be ranked together: one question, one metric, one value of each factor of `per`.
 
-    standing, series: of each row [rows]; role: what the row is in it. test: [rows, seeds, units],
+    standings, series: of each row [rows]; rows of one series that have the very same numbers are
+    one. role: what the row is in it. test: [rows, seeds, units],
     NaN where nothing was measured; the test part where runs have one. val: the same of the
     validation part, or None. A row that no seed changes has its numbers in its first seed alone,
     and `seeded` [rows] is False. repeats: seeds of a row that only repeat another [rows].
@@ -75,6 +109,21 @@ class Contest:
     def competing(self) -> NDArray[np.int64]:
         """Rows that compete."""
         return np.flatnonzero(self.role == "competes")
+
+    def baselines_of(self, row: int) -> list[int]:
+        """Other rows that are baselines of the runs that a row stands for."""
+        found = dict.fromkeys(
+            at for key in self.standings[row].every for at in self._baselines.get(key, ())
+        )
+        return [at for at in found if at != row]
+
+    @cached_property
+    def _baselines(self) -> Mapping[int, list[int]]:
+        found: dict[int, list[int]] = {}
+        for row in np.flatnonzero(self.role == "baseline").tolist():
+            for key in self.standings[row].every:
+                found.setdefault(key, []).append(row)
+        return found
 
     def differences(
         self, values: Floats, rows: NDArray[np.int64], others: NDArray[np.int64]
@@ -123,18 +172,9 @@ def standings(entries: Sequence[Entry], finished: Mapping[str, str]) -> list[Sta
         shared.setdefault(frozenset(entry.run for entry in own), []).append(own)
     found = []
     for key, settings in enumerate(shared.values()):
-        first = settings[0][0].factors
-        values: dict[str, list[Any]] = {name: [value] for name, value in first.items()}
-        for own in settings[1:]:
-            for name, value in own[0].factors.items():
-                if value not in values.setdefault(name, []):
-                    values[name].append(value)
         found.append(
             Standing(
-                key=key,
-                factors=dict(first),
-                differing={name: each for name, each in values.items() if len(each) > 1},
-                settings=len(settings),
+                every={key: [own[0].factors for own in settings]},
                 configurations=sum(map(len, settings)),
                 runs=list(dict.fromkeys(entry.run for entry in settings[0])),
             )
@@ -161,30 +201,43 @@ def contests(
     lines = standings(entries, finished)
     tags = _tags(entries, finished)
     placed = pd.DataFrame(
-        [(run, line.key) for line in lines for run in line.runs], columns=["run", "standing"]
+        [(run, key) for key, line in enumerate(lines) for run in line.runs],
+        columns=["run", "standing"],
     )
     placed["tag"] = placed["run"].map(tags)
-    groups = {line.key: fingerprint([line.factors.get(name) for name in per]) for line in lines}
+    groups = {
+        key: fingerprint([line.factors.get(name) for name in per]) for key, line in enumerate(lines)
+    }
     placed["group"] = placed["standing"].map(groups)
     table = measured.merge(placed, on="run", how="inner")
     table["baseline"] = _is_baseline(table, baselines)
     found = []
-    by_key = {line.key: line for line in lines}
     for (_, question, metric), own in table.groupby(
         ["group", "question", "metric"], sort=False, observed=True
     ):
-        first = by_key[int(own["standing"].iloc[0])]
+        first = lines[int(own["standing"].iloc[0])]
         found.append(
             _contest(
                 own,
-                by_key,
+                lines,
                 {name: first.factors.get(name) for name in per},
                 str(question),
                 str(metric),
                 series,
             )
         )
-    return found
+    return _told_apart(found)
+
+
+def _told_apart(found: list[Contest]) -> list[Contest]:
+    """Where two have the same name, the metric is part of what each asks."""
+    names = Counter(each.name for each in found)
+    return [
+        replace(each, question=", ".join(filter(None, (each.question, each.metric))))
+        if names[each.name] > 1
+        else each
+        for each in found
+    ]
 
 
 def _is_baseline(table: pd.DataFrame, baselines: Sequence[str]) -> Any:
@@ -203,7 +256,7 @@ def _tags(entries: Sequence[Entry], finished: Mapping[str, str]) -> dict[str, st
 
 def _contest(
     own: pd.DataFrame,
-    by_key: Mapping[int, Standing],
+    lines: Sequence[Standing],
     group: Mapping[str, Any],
     question: str,
     metric: str,
@@ -237,12 +290,12 @@ def _contest(
         role = np.where(chosen, "competes", np.where(first, "baseline", "other")).astype(object)
     drawn = pd.Series((own["seed"] >= 0).to_numpy()).groupby(row).any().to_numpy()
     repeats, counted = _drop_repeats(test, val)
-    return Contest(
+    contest = Contest(
         group=group,
         question=question,
         metric=metric,
         higher_is_better=bool(own["higher_is_better"].iloc[0]),
-        standings=[by_key[int(key)] for key in keys],
+        standings=[lines[int(key)] for key in keys],
         series=names,
         role=role,
         test=test,
@@ -254,6 +307,44 @@ def _contest(
         seeded=(counted > 1) | (drawn & (repeats == 0)),
         repeats=repeats,
         overlap=overlap,
+    )
+    return _equal_rows_once(contest)
+
+
+def _equal_rows_once(contest: Contest) -> Contest:
+    """Rows of one series with the very same numbers become one: what differs between their settings
+    cannot touch the series (a linear probe and how attention was read), and two equal competitors
+    would be one too many."""
+    rows: dict[tuple[str, str, bool, bytes], list[int]] = {}
+    for row in range(len(contest)):
+        own = contest.test[row].tobytes()
+        own += b"" if contest.val is None else contest.val[row].tobytes()
+        digest = hashlib.blake2b(own, digest_size=16).digest()
+        key = contest.series[row], contest.role[row], bool(contest.seeded[row]), digest
+        rows.setdefault(key, []).append(row)
+    if len(rows) == len(contest):
+        return contest
+    first = [same[0] for same in rows.values()]
+    lines = contest.standings
+    return replace(
+        contest,
+        standings=[_together([lines[row] for row in same]) for same in rows.values()],
+        series=[contest.series[row] for row in first],
+        role=contest.role[first],
+        test=contest.test[first],
+        val=None if contest.val is None else contest.val[first],
+        seeded=contest.seeded[first],
+        repeats=np.array([contest.repeats[same].max() for same in rows.values()]),
+    )
+
+
+def _together(lines: Sequence[Standing]) -> Standing:
+    if len(lines) == 1:
+        return lines[0]
+    return Standing(
+        every={key: own for line in lines for key, own in line.every.items()},
+        configurations=sum(line.configurations for line in lines),
+        runs=list(dict.fromkeys(run for line in lines for run in line.runs)),
     )
 
 

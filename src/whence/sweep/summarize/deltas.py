@@ -40,32 +40,29 @@ def pairs_of(contest: Contest, against: Mapping[str, Any]) -> Pairs:
 
     Raises BadInput for a factor that the stage has not.
     """
-    at = {(line.key, name): row for row, (line, name) in _rows(contest)}
     rows, controls, kinds = [], [], []
-    baselines: dict[int, list[int]] = {}
-    for row in np.flatnonzero(contest.role == "baseline").tolist():
-        baselines.setdefault(contest.standings[row].key, []).append(row)
-    for row in contest.competing:
-        for control in baselines.get(contest.standings[row].key, []):
-            if control != row:
-                rows.append(int(row))
-                controls.append(control)
-                kinds.append("baseline")
+    for row in contest.competing.tolist():
+        for control in contest.baselines_of(row):
+            rows.append(row)
+            controls.append(control)
+            kinds.append("baseline")
     if against:
-        lines = {line.key: line for line in contest.standings}
-        known = {name for line in lines.values() for name in line.factors}
+        known = {name for line in contest.standings for name in line.factors}
         for name in against:
             if name not in known:
                 told = ", ".join(sorted(known)) or "none"
                 raise BadInput(f"rank.against: {name} is no factor of this stage; it has {told}")
         # A line that stands for several settings is found under the factors of each.
-        by_factors = {fingerprint(dict(line.factors)): key for key, line in lines.items()}
-        for row in contest.competing:
-            line = contest.standings[row]
-            wanted = by_factors.get(fingerprint({**line.factors, **against}))
-            control_row = None if wanted is None else at.get((wanted, contest.series[row]))
+        at = {
+            (contest.series[row], fingerprint(dict(factors))): row
+            for row, line in enumerate(contest.standings)
+            for factors in line.all_factors
+        }
+        for row in contest.competing.tolist():
+            wanted = fingerprint({**contest.standings[row].factors, **against})
+            control_row = at.get((contest.series[row], wanted))
             if control_row is not None and control_row != row:
-                rows.append(int(row))
+                rows.append(row)
                 controls.append(control_row)
                 kinds.append("reference")
     return Pairs(np.array(rows, dtype=np.int64), np.array(controls, dtype=np.int64), kinds)
@@ -110,8 +107,10 @@ def delta_table(
             "rank": rank[rows],
             "arm": [told(row) for row in rows],
             "control": [
-                contest.series[control] if pairs.against[at] == "baseline" else told(control)
-                for at, control in zip(order, controls, strict=True)
+                control_name(contest, row, control)
+                if pairs.against[at] == "baseline"
+                else told(control)
+                for at, row, control in zip(order, rows, controls, strict=True)
             ],
             "against": [pairs.against[at] for at in order],
             "metric": contest.metric,
@@ -130,6 +129,14 @@ def delta_table(
             "control_row": controls,
         }
     )
+
+
+def control_name(contest: Contest, row: int, control: int) -> str:
+    """What a baseline of a row's runs is called beside it: its series, with the factors where the
+    row stands for runs whose baselines of that name differ."""
+    name = contest.series[control]
+    same = [at for at in contest.baselines_of(row) if contest.series[at] == name]
+    return name if len(same) < 2 else label(contest.standings[control], name, telling(contest))
 
 
 def with_q(table: pd.DataFrame) -> pd.DataFrame:
@@ -187,8 +194,3 @@ def comparison(
         noun=noun,
     )
     return Comparison(**{**vars(made), "sentence": said})
-
-
-def _rows(contest: Contest) -> list[tuple[int, tuple[Any, str]]]:
-    pairs = zip(contest.standings, contest.series, strict=True)
-    return list(enumerate(pairs))

@@ -2,26 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from whence.sweep.summarize.board import Board, shown, telling
+from whence.sweep.summarize.board import Board, telling, written
 from whence.sweep.summarize.contest import Contest
 
 
-def best_rows(board: Board) -> list[int]:
-    """Each setting's best competing row, best first: a setting competes by its best series."""
+@dataclass(frozen=True)
+class Best:
+    """A row, and the settings that have none better. key: of the first of their runs, in the order
+    of the manifest. factors: of each setting."""
+
+    row: int
+    key: int
+    factors: Sequence[Mapping[str, Any]]
+
+    @property
+    def settings(self) -> int:
+        return len(self.factors)
+
+
+def best_settings(board: Board) -> list[Best]:
+    """Each setting by its best competing row, best first; settings that share it are together."""
     seen: set[int] = set()
-    rows = []
+    found = []
     for row in board.ranking.tolist():
-        key = board.contest.standings[row].key
-        if key not in seen:
-            seen.add(key)
-            rows.append(row)
-    return rows
+        every = board.contest.standings[row].every
+        new = [key for key in every if key not in seen]
+        if new:
+            seen.update(new)
+            found.append(Best(row, new[0], [factors for key in new for factors in every[key]]))
+    return found
 
 
 def factor_means(board: Board) -> list[dict[str, Any]]:
@@ -69,10 +86,14 @@ def _settings(board: Board) -> tuple[pd.DataFrame, list[str]]:
     contest: Contest = board.contest
     names = telling(contest)
     # In the order of the manifest, so that values stand as the sweep file has them.
-    rows = sorted(best_rows(board), key=lambda row: contest.standings[row].key)
-    lines = [contest.standings[row] for row in rows]
+    best = sorted(best_settings(board), key=lambda each: each.key)
+    settings = [(each.row, factors) for each in best for factors in each.factors]
     frame = pd.DataFrame(
-        {name: [shown(line, name) or "–" for line in lines] for name in names},
-        index=range(len(rows)),
+        {
+            name: [written(own[name]) if name in own else "–" for _, own in settings]
+            for name in names
+        },
+        index=range(len(settings)),
     )
+    rows = [row for row, _ in settings]
     return frame.assign(value=board.overall.effect[rows]).dropna(subset=["value"]), names

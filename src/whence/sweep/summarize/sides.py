@@ -66,7 +66,7 @@ def sides_of(contest: Contest, confirm: str, share: float, noun: str, seed: int 
             contest.test[:, :, kept],
             chosen,
             f"the {kept.sum()} {noun}s not used to choose it",
-            _overlapping(contest, noun) if both else (),
+            (*(_overlapping(contest, noun) if both else ()), *_same_seeds(contest)),
         )
     if confirm == "seeds":
         if seeds < 2 or not contest.seeded.any():
@@ -93,7 +93,16 @@ def _by_parts(contest: Contest, noun: str) -> Sides:
         contest.test,
         f"{len(contest.val_units)} validation {noun}s",
         f"the {len(contest.units)} test {noun}s",
-        _overlapping(contest, noun),
+        (*_overlapping(contest, noun), *_same_seeds(contest)),
+    )
+
+
+def _same_seeds(contest: Contest) -> tuple[str, ...]:
+    """Units that did not choose say nothing of trainings that did not choose."""
+    if not contest.seeded[contest.competing].any():
+        return ()
+    return (
+        "both sides are of the same seeds, so luck with seeds is on both (rank.confirm: seeds)",
     )
 
 

@@ -13,7 +13,7 @@ from whence.sweep.settings import RankSettings
 from whence.sweep.summarize.board import Board, label, leaderboard, make_board, telling
 from whence.sweep.summarize.contest import contests
 from whence.sweep.summarize.deltas import compared, comparison, delta_table, pairs_of, with_q
-from whence.sweep.summarize.factor_means import factor_means
+from whence.sweep.summarize.factor_means import best_settings, factor_means
 from whence.sweep.summarize.finished import Stage
 from whence.sweep.summarize.shortlist import shortlist
 from whence.sweep.summarize.sides import sides_of
@@ -81,10 +81,11 @@ def summary_of(
         )
     pairs = [pairs_of(board.contest, rank.against) for board in boards]
     tables = []
-    for board, own in zip(boards, pairs, strict=True):
+    for number, (board, own) in enumerate(zip(boards, pairs, strict=True)):
         if len(own.rows):
             differences = compared(board.contest, board.contest.test, own, **settings)
-            tables.append(delta_table(board.contest, own, differences, board.rank))
+            table = delta_table(board.contest, own, differences, board.rank)
+            tables.append(table.assign(board=number))
     deltas = _told(boards, tables, noun) if tables else _no_deltas()
     facts = {
         "stage": stage.name,
@@ -100,7 +101,10 @@ def summary_of(
         "seed": seed,
         "per": list(per),
         "confirm": rank.confirm,
-        "groups": [_group(board, deltas, settings) for board in boards],
+        "groups": [
+            _group(board, deltas[deltas["board"] == number], settings)
+            for number, board in enumerate(boards)
+        ],
     }
     return Summary(
         boards=boards,
@@ -116,13 +120,12 @@ def _told(boards: Sequence[Board], tables: Sequence[pd.DataFrame], noun: str) ->
     """All differences, q over all of them; those of the first ten rows with power and sentence."""
     import pandas as pd
 
-    groups = {board.contest.name: board for board in boards}
     table = with_q(pd.concat(tables, ignore_index=True))
     table["minimum_detectable_effect"] = np.nan
     table["seeds_needed"] = pd.array([pd.NA] * len(table), dtype="Int64")
     table["sentence"] = None
     for at, row in table[table["rank"] <= TOP].iterrows():
-        board = groups[row["group"]]
+        board = boards[row["board"]]
         made = comparison(board.contest, board.contest.test, row.to_dict(), noun=noun)
         detectable = made.minimum_detectable_effect
         table.loc[at, "minimum_detectable_effect"] = np.nan if detectable is None else detectable
@@ -134,7 +137,7 @@ def _told(boards: Sequence[Board], tables: Sequence[pd.DataFrame], noun: str) ->
 def _no_deltas() -> pd.DataFrame:
     import pandas as pd
 
-    names = "group rank arm control against metric effect low high p q seeds items sentence"
+    names = "group rank arm control against metric effect low high p q seeds items sentence board"
     return pd.DataFrame({name: [] for name in names.split()})
 
 
@@ -150,7 +153,7 @@ def _group(board: Board, deltas: pd.DataFrame, settings: Mapping[str, Any]) -> d
         "metric": contest.metric,
         "higher_is_better": contest.higher_is_better,
         "competing": len(board.ranking),
-        "settings": len({contest.standings[row].key for row in board.ranking}),
+        "settings": sum(each.settings for each in best_settings(board)),
         "units": len(contest.units),
         "seeds": list(contest.seeds),
         "seeds_vary": bool(contest.seeded.any()),
@@ -162,8 +165,8 @@ def _group(board: Board, deltas: pd.DataFrame, settings: Mapping[str, Any]) -> d
         },
         "winner": winner.facts,
         "top": [_line(board, row, names) for row in board.ranking[:TOP].tolist()],
-        "baselines": [_line(board, row, names) for row in _baselines_beside(board, winner.row)],
-        "comparisons": _comparisons(deltas, contest.name),
+        "baselines": [_line(board, row, names) for row in contest.baselines_of(winner.row)],
+        "comparisons": _comparisons(deltas),
         "agreement": agreement(board, settings["seed"]),
         "factors": factor_means(board),
     }
@@ -176,6 +179,7 @@ def _line(board: Board, row: int, names: Sequence[str]) -> dict[str, Any]:
         "rank": int(board.rank[row]) or None,
         "name": label(line, contest.series[row], names),
         "series": contest.series[row],
+        "settings": line.settings,
         "configurations": line.configurations,
         "mean": _number(found.effect[row]),
         "interval": _ends(found.low[row], found.high[row]),
@@ -191,18 +195,11 @@ def _line(board: Board, row: int, names: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _baselines_beside(board: Board, row: int) -> list[int]:
-    """Baselines of the run that won."""
-    key = board.contest.standings[row].key
-    baselines = np.flatnonzero(board.contest.role == "baseline").tolist()
-    return [at for at in baselines if board.contest.standings[at].key == key]
-
-
-def _comparisons(deltas: pd.DataFrame, group: str) -> list[dict[str, Any]]:
+def _comparisons(deltas: pd.DataFrame) -> list[dict[str, Any]]:
     """Those told in full, with the twelve keys of every comparison in the house."""
     if deltas.empty:
         return []
-    own = deltas[(deltas["group"] == group) & deltas["sentence"].notna()]
+    own = deltas[deltas["sentence"].notna()]
     return [
         {
             "arm": row["arm"],

@@ -5,34 +5,56 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+NAMED_OTHERS = 3
+"""Winners of further questions that the headline names."""
 COLUMNS = ("rank", "configuration", "selection", "confirmation", "interval", "seeds")
 
 
 def headline(facts: Mapping[str, Any]) -> str:
-    """Who won, by what, and what was left of it on data that did not choose; of the first group,
-    and how many others there are."""
+    """Who won, by what, and what was left of it on data that did not choose: the first question in
+    full, the winners of the next few by name."""
     groups = facts["groups"]
     said = sentence(groups[0], facts["unit"])
     if facts.get("matrix"):
-        rows = facts["matrix"]["settings"]
-        each = (
-            f"{row['setting']} {row['best']} {number(row['confirmation'])} "
-            f"{interval(row['interval'])}"
-            for row in rows
-        )
-        metric = rows[0]["metric"]
-        said = f"{len(rows)} settings, each by its own best ({metric}): {'; '.join(each)}"
+        said = _side_by_side(facts["matrix"]["settings"])
     elif len(groups) > 1:
-        more = len(groups) - 1
-        others = "1 other question has its own winner"
-        if more > 1:
-            others = f"{more} other questions have their own winners"
-        said = f"{groups[0]['name']}: {said}; {others}"
+        others = [f"{group['name']}: {_briefly(group)}" for group in groups[1:]]
+        if len(others) > NAMED_OTHERS:
+            others[NAMED_OTHERS:] = [f"{len(others) - NAMED_OTHERS} more are in the report"]
+        said = (
+            f"{len(groups)} questions, each with a winner of its own. {groups[0]['name']}: {said}. "
+            f"{'; '.join(others)}"
+        )
     if facts["partial"]:
         runs = facts["runs"]
         total = runs["finished"] + runs["missing"]
         said = f"partial, {runs['finished']} of {total} runs: {said}"
     return f"{facts['stage']}: {said}."
+
+
+def _briefly(group: Mapping[str, Any]) -> str:
+    """The winner's name and what it has where it was not chosen."""
+    winner = group["winner"]
+    found = winner["confirmation"]
+    if found is None or found["mean"] is None:
+        return f"{winner['name']} ({group['metric']} {number(winner['selection'])}, not confirmed)"
+    told = f"{winner['name']} ({group['metric']} {number(found['mean'])}"
+    return f"{told} {interval(found['interval'])})" if found["interval"] else f"{told})"
+
+
+def _side_by_side(settings: Sequence[Mapping[str, Any]]) -> str:
+    metrics = list(dict.fromkeys(row["metric"] for row in settings))
+    alone = metrics[0] if len(metrics) == 1 else None
+    each = (
+        f"{row['setting']}: {row['best']}{'' if alone else ' ' + row['metric']} "
+        f"{number(row['confirmation'])} {interval(row['interval'])}"
+        for row in settings
+    )
+    told = f"{alone} on" if alone else "on"
+    return (
+        f"{len(settings)} settings, each by the best of its own, {told} data that did not choose "
+        f"it: {'; '.join(each)}"
+    )
 
 
 def sentence(group: Mapping[str, Any], noun: str) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 from whence.stats.multiplicity import benjamini_hochberg
 from whence.sweep.summarize.board import Board, label, telling
 from whence.sweep.summarize.contest import one_seed
-from whence.sweep.summarize.deltas import Pairs, compared, comparison
+from whence.sweep.summarize.deltas import Pairs, compared, comparison, control_name
 from whence.sweep.summarize.winners_curse import Curse, winners_curse
 
 
@@ -34,7 +34,13 @@ def winner_of(board: Board, *, draws: int, seed: int, noun: str) -> Winner | Non
         return None
     contest, sides = board.contest, board.sides
     row = int(ranking[0])
-    curse = winners_curse(one_seed(sides.selection[ranking]), contest.sign, seed=seed, noun=noun)
+    chosen = sides.selection[ranking]
+    cells = (~np.isnan(chosen)).sum(axis=1).astype(np.float64)
+    # Where a seed lacks a unit, the mean over cells, which ranks, is not that of means over seeds.
+    even = bool(((cells == 0) | (cells == cells.max(axis=1, keepdims=True))).all())
+    curse = winners_curse(
+        one_seed(chosen), contest.sign, cells=None if even else cells, seed=seed, noun=noun
+    )
     others = ranking[1:]
     ties, against, confirmation = len(others), [], None
     if sides.confirmation is not None and board.confirmed is not None:
@@ -93,12 +99,7 @@ def _estimate(board: Board, row: int) -> dict[str, Any]:
 def _against_baselines(board: Board, row: int, settings: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The winner against each baseline of its run, on the side that did not choose it."""
     contest = board.contest
-    key = contest.standings[row].key
-    controls = [
-        at
-        for at in np.flatnonzero(contest.role == "baseline").tolist()
-        if contest.standings[at].key == key and at != row
-    ]
+    controls = contest.baselines_of(row)
     if not controls:
         return []
     values = board.sides.confirmation
@@ -112,7 +113,7 @@ def _against_baselines(board: Board, row: int, settings: Mapping[str, Any]) -> l
             values,
             {
                 "arm": contest.series[row],
-                "control": contest.series[control],
+                "control": control_name(contest, row, control),
                 "metric": contest.metric,
                 "higher_is_better": contest.higher_is_better,
                 "effect": found.effect[at],

@@ -42,10 +42,17 @@ class Curse:
 
 
 def winners_curse(
-    values: Floats, sign: float, *, draws: int = DRAWS, seed: int = 0, noun: str = "unit"
+    values: Floats,
+    sign: float,
+    *,
+    cells: Floats | None = None,
+    draws: int = DRAWS,
+    seed: int = 0,
+    noun: str = "unit",
 ) -> Curse:
     """values: [rows, units], means over seeds of those that compete, NaN where absent. sign: 1
-    where more is better, −1 where less is.
+    where more is better, −1 where less is. cells: how many values each is the mean of, which is
+    what it weighs [rows, units]; default 1 each.
 
     Shrinkage is naive − corrected, and not the mean difference between bag and rest: a bag repeats
     units, so that its winner is luckier (by √2, where all are equal) than the winner of the data.
@@ -56,9 +63,10 @@ def winners_curse(
     """
     scored = values * sign
     there = ~np.isnan(scored)
-    filled = np.where(there, scored, 0.0)
+    weight = there.astype(np.float64) if cells is None else cells * there
+    filled = np.where(there, scored, 0.0) * weight
     with np.errstate(invalid="ignore"):
-        means = filled.sum(axis=1) / there.sum(axis=1)
+        means = filled.sum(axis=1) / weight.sum(axis=1)
     best = int(np.nanargmax(means))
     naive = float(means[best] * sign)
     units = values.shape[1]
@@ -69,7 +77,7 @@ def winners_curse(
     counts = rng.multinomial(units, np.full(units, 1 / units), size=draws).T.astype(np.float64)
     top = np.full(draws, -np.inf)
     winner = np.full(draws, -1)
-    complete = bool(there.all())
+    complete = bool((weight == 1).all())
     at_once = max(1, _ELEMENTS_AT_ONCE // draws)
     for start in range(0, len(values), at_once):
         some = slice(start, start + at_once)
@@ -77,14 +85,14 @@ def winners_curse(
         if complete:
             total /= units
         else:
-            cells = there[some].astype(np.float64) @ counts
-            total = np.where(cells > 0, total / np.maximum(cells, 1.0), -np.inf)
+            drawn = weight[some] @ counts
+            total = np.where(drawn > 0, total / np.maximum(drawn, 1.0), -np.inf)
         own = total.argmax(axis=0)
         value = total[own, np.arange(draws)]
         better = value > top
         top[better], winner[better] = value[better], own[better] + start
-    left_out = (counts.T == 0) & there[winner]
-    size = left_out.sum(axis=1)
+    left_out = counts.T == 0
+    size = (left_out * weight[winner]).sum(axis=1)
     known = (size > 0) & np.isfinite(top)
     if known.mean() < 0.95:
         told = f"too few {noun}s: many resamples leave none out"
