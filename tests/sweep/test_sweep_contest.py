@@ -107,6 +107,51 @@ def test_units_of_validation_and_test_that_overlap_are_counted() -> None:
     assert found.val.shape == (1, 1, 2)
 
 
+def test_equal_numbers_of_a_series_are_one_row() -> None:
+    """How attention was read cannot touch a linear probe: one competitor, and so its baseline."""
+    entries = [
+        entry(f"{layer}{mode}", {"layer": layer, "mode": mode})
+        for layer in (1, 2)
+        for mode in ("light", "full")
+    ]
+    rng = np.random.default_rng(0)
+    linear = {layer: rng.normal(size=6) for layer in (1, 2)}
+    tables = []
+    for each in entries:
+        tables.append(rows(each.run, "linear", linear[each.factors["layer"]]))
+        tables.append(rows(each.run, "vertical", rng.normal(size=6)))
+        tables.append(rows(each.run, "position", [0.1, 0.2, 0.3, 0.4, 0.5, 0.6], baseline=True))
+    (found,) = _contests(entries, *tables)
+    stands_for = {
+        (series, line.factors["layer"]): line.settings
+        for series, line in zip(found.series, found.standings, strict=True)
+        if series != "vertical"
+    }
+    assert stands_for == {("linear", 1): 2, ("linear", 2): 2, ("position", 1): 4}
+    assert found.series.count("vertical") == 4
+    one = found.series.index("linear")
+    assert found.standings[one].differing == {"mode": ["light", "full"]}
+    assert found.standings[one].runs == ["1light", "1full"]
+    assert found.test[one, 0].tolist() == linear[1].tolist()
+    position = found.series.index("position")
+    assert {tuple(found.baselines_of(row)) for row in found.competing.tolist()} == {(position,)}
+    assert found.baselines_of(position) == []
+
+
+def test_equal_numbers_on_one_side_alone_are_two_rows() -> None:
+    entries = [entry(name, {"layer": name}) for name in "ab"]
+    tables = [rows(name, "p", [0.1, 0.2], part="val") for name in "ab"]
+    tables += [rows(name, "p", [0.3, 0.4 + 0.1 * (name == "b")], part="test") for name in "ab"]
+    (found,) = _contests(entries, *tables)
+    assert len(found) == 2
+
+
+def test_questions_of_one_name_are_told_apart_by_their_metric() -> None:
+    entries = [entry("a", {}), entry("b", {})]
+    tables = [rows("a", "p", [0.1], metric="loss"), rows("b", "p", [1.0], metric="correct")]
+    assert [each.name for each in _contests(entries, *tables)] == ["loss", "correct"]
+
+
 def test_series_that_are_named_compete() -> None:
     tables = [rows("a", name, [0.1, 0.2]) for name in ("p", "q", "base")]
     (found,) = _contests([entry("a", {})], *tables, series=["p"], baselines=["base"])

@@ -18,6 +18,7 @@ from whence.runs.jsonfile import write_json
 from whence.sweep.entries import Entry
 from whence.sweep.settings import RankSettings
 from whence.sweep.summarize.board import make_board
+from whence.sweep.summarize.bounds import bounds
 from whence.sweep.summarize.contest import contests
 from whence.sweep.summarize.page import write_page
 from whence.sweep.summarize.sides import sides_of
@@ -201,6 +202,96 @@ def test_settings_of_one_run_are_one_line_everywhere() -> None:
     assert found.leaderboard["factor.pct"].tolist() == ["any of 80, 90"] * 2
     assert [each["stands_for"] for each in found.shortlist["settings"]] == [2, 2]
     assert found.facts["groups"][0]["winner"]["others"] == 1
+
+
+def test_equal_lines_compete_once_and_are_one_of_the_shortlist() -> None:
+    """Two modes that a probe does not see: one line, one entry, a setting each in the factors."""
+    entries = [
+        entry(f"{layer}-{mode}", {"layer": layer, "mode": mode})
+        for layer in (1, 2)
+        for mode in ("light", "full")
+    ]
+    rng = np.random.default_rng(8)
+    linear = {layer: layer + rng.normal(0, 0.5, 20) for layer in (1, 2)}
+    measured = pd.concat(
+        [rows(each.run, "linear", linear[each.factors["layer"]]) for each in entries]
+        + [rows("1-full", "vertical", rng.normal(1.5, 0.01, 20))]
+    )
+    found = _summary(entries, measured, against={"mode": "full", "layer": 1})
+    winner = _winner(found)
+    assert winner["name"] == "linear, layer 2, mode any of light, full"
+    assert (winner["settings"], winner["others"]) == (2, 2)
+    assert found.facts["groups"][0]["competing"] == 3
+    assert [each["stands_for"] for each in found.shortlist["settings"]] == [2, 1, 1]
+    first = found.shortlist["settings"][0]
+    assert first["factors"] == {"layer": 2, "mode": "light"}
+    assert first["any_of"] == {"mode": ["light", "full"]}
+    assert found.shortlist["settings"][2]["factors"] == {"layer": 1, "mode": "light"}
+    means = {
+        (each["factor"], each["value"]): (each["mean"], each["settings"])
+        for each in found.facts["groups"][0]["factors"]
+    }
+    assert means["layer", "2"] == (pytest.approx(linear[2].mean()), 2)
+    assert means["mode", "full"][1] == 2
+    # The reference is found under the second of the settings that its line stands for.
+    assert found.deltas[["arm", "control"]].to_numpy().tolist() == [
+        ["linear, layer 2, mode any of light, full", "linear, layer 1, mode any of light, full"]
+    ]
+
+
+def test_what_chose_is_one_number_where_seeds_lack_units() -> None:
+    """Ranked is the mean over cells; the correction begins from that number and no other."""
+    rng = np.random.default_rng(9)
+    entries = [entry(f"s{at}", {"layer": at}, seed=seed) for at in range(4) for seed in range(3)]
+    parts = []
+    for at in range(4):
+        for seed in range(3):
+            values = rng.normal(0, 1, 24) + seed
+            values[rng.random(24) < 0.4] = np.nan
+            parts.append(rows(f"s{at}-{seed}", "mlp", values, seed=seed))
+    winner = _winner(_summary(entries, pd.concat(parts)))
+    assert winner["naive"] == pytest.approx(winner["selection"], abs=1e-12)
+
+
+def test_two_metrics_of_one_question_keep_their_own_differences() -> None:
+    entries = [entry("a", {"judge": 1}), entry("b", {"judge": 2})]
+    rng = np.random.default_rng(10)
+    measured = pd.concat(
+        [
+            rows(run, name, rng.normal(at, 0.1, 12), metric=metric, baseline=name == "base")
+            for run, metric, at in (("a", "loss", 5), ("b", "words", 9))
+            for name in ("arm", "base")
+        ]
+    )
+    groups = _summary(entries, measured).facts["groups"]
+    assert [[each["metric"] for each in group["comparisons"]] for group in groups] == [
+        ["loss"],
+        ["words"],
+    ]
+    assert [group["name"] for group in groups] == ["loss", "words"]
+    said = headline({**_summary(entries, measured).facts})
+    assert said.startswith("one: 2 questions, each with a winner of its own. loss: arm")
+    assert ". words: arm (words 9." in said
+
+
+def test_luck_with_seeds_is_on_both_sides_and_said() -> None:
+    rng = np.random.default_rng(11)
+    entries = [entry("a", {}, seed=seed) for seed in range(2)]
+    drawn = pd.concat([rows(f"a-{seed}", "mlp", rng.normal(size=8), seed=seed) for seed in (0, 1)])
+    still = pd.concat([rows(f"a-{seed}", "mlp", np.arange(8.0)) for seed in (0, 1)])
+    notes = [
+        _summary(entries, table).facts["groups"][0]["sides"]["notes"] for table in (drawn, still)
+    ]
+    assert "luck with seeds is on both" in " ".join(notes[0])
+    assert not notes[1]
+
+
+def test_an_interval_ends_where_its_metric_does_and_a_name_alone_says_nothing() -> None:
+    assert bounds("top_loss", np.array([0.5, 7.0])) == (-np.inf, np.inf)
+    assert bounds("top_5_recall", np.array([0.5, 1.0])) == (0.0, 1.0)
+    assert bounds("spearman", np.array([-0.5, 1 + 2e-16])) == (-1.0, 1.0)
+    assert bounds("anything", np.array([0.0, 1.0, np.nan])) == (0.0, 1.0)
+    assert bounds("anything", np.array([np.nan])) == (-np.inf, np.inf)
 
 
 def test_one_unit_one_setting_and_what_cannot_be_are_said(tmp_path: Path) -> None:
