@@ -15,6 +15,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
+# Whence in processes of their own is a plain module beside this file: `import started`.
+sys.path.append(str(Path(__file__).parent))
 # The zoo of small random models is a plain module beside the tests of models: `import zoo`.
 sys.path.append(str(Path(__file__).parent / "models"))
 # Likewise the extraction folders with planted features: `import extraction_folders`.

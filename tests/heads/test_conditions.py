@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+import started
 from lab import config, corpus, cross, put, single
 
 from whence.errors import BadInput
@@ -137,14 +133,13 @@ def test_errors_in_one_line() -> None:
     assert one_line(RuntimeError("several\nlines  here")) == "RuntimeError: several lines here"
 
 
-def start(path: Path, out: Path) -> subprocess.Popen[bytes]:
+def start(path: Path, out: Path) -> started.Started:
     """`whence heads run` in a process of its own."""
     code = (
         "import sys; from pathlib import Path; from whence.heads.run import RunConfig, run_plan\n"
         "run_plan(RunConfig(plan=Path(sys.argv[1]), output_dir=Path(sys.argv[2])))"
     )
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    return subprocess.Popen([sys.executable, "-c", code, str(path), str(out)], **quiet)
+    return started.python(code, path, out)
 
 
 def test_killed_in_the_middle_of_a_condition(
@@ -155,13 +150,10 @@ def test_killed_in_the_middle_of_a_condition(
     plan = cross(probe_gpt2, {"type": "heads_zero", "heads": [0]}, seeds=[0])
     path = config(home, plan).plan
     out, partial = home / "out", home / "out.partial"
-    process = start(path, out)
-    shards: list[Path] = []
-    while process.poll() is None and len(shards) < KILLED_AT:
-        shards = sorted(partial.glob(".scratch/neg/*/0*.parquet"))
-        time.sleep(0.002)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    start(path, out).kill_when(
+        lambda: len(list(partial.glob(".scratch/neg/*/0*.parquet"))) >= KILLED_AT
+    )
+    shards = sorted(partial.glob(".scratch/neg/*/0*.parquet"))
     facts = partial / "conditions/facts/metrics/per_example.parquet"
     assert facts.is_file()
     kept = {path: path.stat().st_mtime_ns for path in (facts, *shards)}

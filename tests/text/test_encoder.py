@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import started
 
 sys.path.append(str(Path(__file__).parent))
 from small_encoders import marked_texts, save_encoder
@@ -209,9 +208,9 @@ def test_the_same_call_gives_the_same_values_and_another_seed_others(
     other = FAST.model_copy(update={"seed": 2})
     assert classify(str(modernbert), MARKED, tmp_path / "a", settings=other)[0] != values[0]
     # What is finished is not done again, and another question is not answered by it.
-    started = time.monotonic()
+    began = time.monotonic()
     assert classify(str(modernbert), MARKED, home / "work", save=home / "saved")[3] == values[3]
-    assert time.monotonic() - started < 0.5
+    assert time.monotonic() - began < 0.5
     assert classify(str(modernbert), ~MARKED, home / "work")[3] != values[3]
     assert not list((home / "work").rglob("checkpoint-*"))
 
@@ -233,29 +232,19 @@ tune_encoder(
 def test_kill_9_and_again_gives_the_same_values(
     fitted: tuple[np.ndarray, Path], modernbert: Path, tmp_path: Path
 ) -> None:
-    words = [sys.executable, "-c", KILLED, str(Path(__file__).parent), str(modernbert)]
-    process = subprocess.Popen(
-        [*words, str(tmp_path)],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stderr=subprocess.DEVNULL,
-    )
-    deadline = time.monotonic() + 120
     # Not rglob: it looks into checkpoints that are being removed meanwhile.
-    while not any(step_of(path) >= 30 for path in tmp_path.glob("*/checkpoints/checkpoint-*")):
-        assert process.poll() is None, "it ended before it could be killed"
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-    process.kill()
-    process.wait()
+    started.python(KILLED, Path(__file__).parent, modernbert, tmp_path).kill_when(
+        lambda: any(step_of(path) >= 30 for path in tmp_path.glob("*/checkpoints/checkpoint-*"))
+    )
     kept = [step_of(path) for path in tmp_path.rglob("whole") for path in [path.parent]]
     assert kept
     assert max(kept) < 120
     # A later checkpoint that was cut off while being written must not be taken.
     cut = next(tmp_path.rglob("checkpoints")) / "checkpoint-99"
     cut.mkdir(exist_ok=True)
-    started: list[int] = []
-    tuned = classify_watched(modernbert, tmp_path, started)
-    assert started == [max(kept)]
+    begun: list[int] = []
+    tuned = classify_watched(modernbert, tmp_path, begun)
+    assert begun == [max(kept)]
     assert tuned.tolist() == fitted[0].tolist()
 
 
@@ -263,14 +252,14 @@ def step_of(path: Path) -> int:
     return int(path.name.rpartition("-")[2])
 
 
-def classify_watched(encoder: Path, work: Path, started: list[int]) -> np.ndarray:
+def classify_watched(encoder: Path, work: Path, begun: list[int]) -> np.ndarray:
     """Classify, and note at which step training began."""
     from whence.models.watch import Watch
 
     begin = Watch.on_train_begin
 
     def noted(self: Any, args: Any, state: Any, control: Any, **more: Any) -> None:
-        started.append(state.global_step)
+        begun.append(state.global_step)
         begin(self, args, state, control, **more)
 
     with pytest.MonkeyPatch.context() as patch:

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import started
 from scipy import stats
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score
@@ -232,7 +229,7 @@ def test_killed_and_run_again_gives_the_same_bytes(make_study: MakeStudy, tmp_pa
 
     def command(output: Path) -> list[str]:
         return [
-            *(sys.executable, "-m", "whence", "anchors", "cv"),
+            *("anchors", "cv"),
             *("--metadata", str(study.metadata), "--features", str(study.features)),
             *("--probes", "position_untrained,linear_probe,mlp_probe", "--fixed"),
             *("--seeds", "0", "1", "--no-tripwires", "--draws", "1000"),
@@ -240,26 +237,17 @@ def test_killed_and_run_again_gives_the_same_bytes(make_study: MakeStudy, tmp_pa
             *("--output-dir", str(output)),
         ]
 
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     whole, cut = tmp_path / "whole" / "A", tmp_path / "cut" / "A"
-    subprocess.run(command(whole), check=True, env=environment, capture_output=True)
-    kills = 0
+    assert started.whence(*command(whole)).wait() == 0
+    scores = tmp_path / "cut" / "A.partial" / ".scratch" / "scores"
     for wanted in (2, 10):
-        process = subprocess.Popen(
-            command(cut), env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        scores = tmp_path / "cut" / "A.partial" / ".scratch" / "scores"
-        deadline = time.monotonic() + 60
-        while process.poll() is None and time.monotonic() < deadline:
-            if scores.is_dir() and len(list(scores.glob("score_*.json"))) >= wanted:
-                process.send_signal(signal.SIGKILL)
-                break
-            time.sleep(0.005)
-        kills += process.wait() == -signal.SIGKILL
-        assert not cut.exists() or process.returncode == 0
-    assert kills == 2
-    again = subprocess.run(command(cut), check=True, env=environment, capture_output=True)
-    assert b"continuing the unfinished run" in again.stderr
+        process = started.whence(*command(cut))
+        there = lambda: len(list(scores.glob("score_*.json"))) >= wanted  # noqa: B023, E731
+        assert process.kill_when(there) == -signal.SIGKILL
+        assert not cut.exists()
+    again = started.whence(*command(cut))
+    assert again.wait() == 0
+    assert "continuing the unfinished run" in again.said()
     for name in ("metrics.json", "predictions.parquet", "report.md"):
         assert (cut / name).read_bytes() == (whole / name).read_bytes(), name
 

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import started
 from extractions import Case, run
 from safetensors.numpy import load_file
 
@@ -52,7 +49,7 @@ def test_an_attempt_in_another_dtype_does_not_go_on_from_this_one(
     assert run(case, output, dtype="auto").facts["model"]["compute_dtype"] == "bfloat16"
 
 
-def slow_start(case: Case, output: Path) -> subprocess.Popen[bytes]:
+def slow_start(case: Case, output: Path) -> started.Started:
     """The command in a process of its own, half a second a trace, so that it can be killed."""
     code = (
         "import sys, time\n"
@@ -70,7 +67,7 @@ def slow_start(case: Case, output: Path) -> subprocess.Popen[bytes]:
         "--layers", "1,4", "--pooling", "mean,tokens,last", "--vertical", "full", "--per-head",
         "--device", "cpu", "--dtype", "float32", "--output-dir", str(output),
     ]  # fmt: skip
-    return subprocess.Popen([sys.executable, "-c", code, *words])
+    return started.python(code, *words)
 
 
 def test_killed_and_started_again(case: Case, extracted: Path, tmp_path: Path) -> None:
@@ -83,8 +80,7 @@ def test_killed_and_started_again(case: Case, extracted: Path, tmp_path: Path) -
         time.sleep(0.02)
     with pytest.raises(BadInput, match="another whence process"):
         run(case, output, vertical="full", per_head=True)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    process.kill()
     assert not output.exists()
     before = {path.name: path.stat().st_mtime_ns for path in partial.glob("problem_*")}
     assert 2 <= len(before) < 6

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+import started
 from rollout_tree import FOLDERS, MODEL, SPLIT, TEMPERATURE, put, random_problem
 
 from whence.__main__ import main
@@ -334,14 +330,9 @@ def test_killed_halfway_it_goes_on_and_ends_in_the_same_bytes(tmp_path: Path) ->
     index = make_index(tmp_path / "t", tmp_path / "I")
     out = tmp_path / "L"
     words = ["anchors", "labels", "--index", str(index), *BY_ROLLOUTS, "--output-dir", str(out)]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    process = subprocess.Popen([sys.executable, "-m", "whence", *words], **quiet)  # type: ignore[call-overload]
-    shards: list[Path] = []
-    while process.poll() is None and len(shards) < 3:
-        shards = list((tmp_path / "L.partial" / ".scratch" / "problems").glob("problem_*.json"))
-        time.sleep(0.001)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    problems = tmp_path / "L.partial" / ".scratch" / "problems"
+    started.whence(*words).kill_when(lambda: len(list(problems.glob("problem_*.json"))) >= 3)
+    shards = list(problems.glob("problem_*.json"))
     assert not out.exists()
     kept = {path: path.stat().st_mtime_ns for path in shards}
     assert 3 <= len(kept) < 8

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import random
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import started
 
 from whence.anchors.features.extract import ExtractConfig, extract
 from whence.anchors.features.store import load
@@ -197,8 +196,7 @@ def test_killed_and_run_again_gives_the_same_bytes(studied, tmp_path):
         " model='tiny', device='cpu', output_dir=Path(sys.argv[3])))\n"
     )
     asked = [folder / "probes" / "linear_probe", folder / "traces.jsonl", tmp_path / "P"]
-    done = subprocess.run([sys.executable, "-c", code, *map(str, asked)], capture_output=True)
-    assert done.returncode == -9
+    assert started.python(code, *asked).wait() == -9
     first = tmp_path / "P.partial" / ".scratch" / "traces" / "0.parquet"
     assert first.is_file()
     assert not (tmp_path / "P").exists()

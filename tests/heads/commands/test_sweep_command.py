@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import started
 
 from whence.__main__ import main
 from whence.heads.commands.sweep import SweepConfig, sweep
@@ -94,22 +91,10 @@ def test_killed_it_goes_on_and_ends_the_same(tmp_path: Path) -> None:
     corpus = tmp_path / "facts.jsonl"
     write_jsonl(corpus, make_probes(make_world(), "facts", 40))
 
-    def start(out: Path) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "whence", *words("tiny", corpus, out)]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        return subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
-
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    run = start(cut)
     shards = tmp_path / "cut.partial"
-    deadline = time.monotonic() + 60
-    while run.poll() is None and time.monotonic() < deadline:
-        done = list(shards.rglob("000[1-4].parquet")) if shards.exists() else []
-        if done:
-            run.send_signal(signal.SIGKILL)
-            break
-        time.sleep(0.002)
-    assert run.wait() == -signal.SIGKILL
+    run = started.whence(*words("tiny", corpus, cut))
+    assert run.kill_when(lambda: list(shards.rglob("000[1-4].parquet"))) == -signal.SIGKILL
     assert not cut.exists()
     left = {path: path.stat().st_mtime_ns for path in shards.rglob("0*.parquet")}
     assert 0 < len(left) < 6
