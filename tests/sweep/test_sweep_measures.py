@@ -209,13 +209,40 @@ def test_heads_per_prompt(tmp_path: Path) -> None:
     assert own["unit"].tolist() == ["0", "1", "2"]
     assert not found["higher_is_better"].any()
     assert set(found["seed"]) == {-1}
-    assert set(found[found["baseline"]]["series"]) == {"s"}
+    assert set(found[found["baseline"]]["series"]) == {"sham s"}
     assert measured_heads(tmp_path, RankSettings(metric="kl_div"))["higher_is_better"].all()
     with pytest.raises(BadInput, match="did you mean kl_div"):
         measured_heads(tmp_path, RankSettings(metric="kl_dv"))
     assert all(check.passed for check in checks_heads(tmp_path))
     bad = checks_heads(_per_example(tmp_path / "bad", kl_div=np.nan))
     assert [check.passed for check in bad] == [False]
+
+
+def test_a_sham_and_a_window_of_each_head_are_series_of_their_own(tmp_path: Path) -> None:
+    """As `heads patch` names them: a sham as its patch, and a window of layers as of every head."""
+    asked = (
+        ("patch", "0:1", "0:1", 0.5),
+        ("sham", "0:1", "0:1", 0.0),
+        ("patch", "0-1", "0:0+1:0", 0.4),
+        ("patch", "0-1", "0:1+1:1", 0.2),
+    )
+    rows = [
+        {"kind": kind, "label": label, "heads": heads, "scale": None, "seed": 0, "prompt": prompt}
+        | {"clean_logit_diff": 2.0, "logit_diff": 2.0 - drop}
+        for kind, label, heads, drop in asked
+        for prompt in (0, 1)
+    ]
+    table = pa.Table.from_pandas(pd.DataFrame(rows), preserve_index=False)
+    write_parquet(table, tmp_path / "metrics" / "per_example.parquet")
+    write_json(tmp_path / "metrics" / "summary.json", {"seeds": {"vary": "nothing: it ran once"}})
+    found = measured_heads(tmp_path, PRIMARY)
+    assert found.groupby("series", sort=False)["value"].agg(["size", "mean"]).to_dict("index") == {
+        "0:1": {"size": 2, "mean": pytest.approx(-0.5)},
+        "sham 0:1": {"size": 2, "mean": pytest.approx(0.0)},
+        "0-1 (0:0+1:0)": {"size": 2, "mean": pytest.approx(-0.4)},
+        "0-1 (0:1+1:1)": {"size": 2, "mean": pytest.approx(-0.2)},
+    }
+    assert set(found[found["baseline"]]["series"]) == {"sham 0:1"}
 
 
 def test_data_per_item(tmp_path: Path) -> None:

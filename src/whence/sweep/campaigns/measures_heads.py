@@ -42,8 +42,8 @@ def measured_heads(output: Path, rank: RankSettings) -> pd.DataFrame:
         value = derive(columns, metric)[0]
     except KeyError as error:
         raise BadInput(f"{output / TABLE}: {metric} needs the column {error}") from None
-    frame = table.select([n for n in text[:3] if n in table.column_names]).to_pandas()
-    label = frame["label"]
+    frame = table.select([n for n in text if n in table.column_names]).to_pandas()
+    label = _told_apart(frame)
     if "scale" in columns and len(set(table["scale"].drop_null().to_pylist())) > 1:
         label = label + " ×" + table["scale"].to_pandas().map("{:g}".format)
     frame = frame.assign(
@@ -67,6 +67,19 @@ def measured_heads(output: Path, rank: RankSettings) -> pd.DataFrame:
         higher_is_better=metric not in LOWER_IS_BETTER,
         question=means["question"],
     )
+
+
+def _told_apart(frame: pd.DataFrame) -> pd.Series[str]:
+    """Labels of which no two interventions of a condition share one.
+
+    A sham is called as its patch is, and a window of layers the same for every head.
+    """
+    label = frame["label"].mask(frame["kind"] == "sham", "sham " + frame["label"])
+    if "heads" not in frame.columns:
+        return label
+    own = [name for name in ("condition",) if name in frame.columns]
+    sets = frame.groupby([*own, "kind", "label"])["heads"].transform("nunique")
+    return label.mask(sets > 1, label + " (" + frame["heads"].fillna("") + ")")
 
 
 def _seeds_vary(output: Path) -> bool:
