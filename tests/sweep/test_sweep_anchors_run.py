@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -215,6 +216,26 @@ def test_equal_splits_and_equal_anchors_are_one_and_a_seeded_probe_keeps_its_see
     first, second = effects(configs_of(tmp_path, *seeded), tmp_path)
     assert first.decides != second.decides
     assert "training.random_seed" not in second.idle
+
+
+def test_numbers_of_residuals_depend_on_the_percentile_and_on_how_words_are_fitted(
+    traces: Path, random_gemma: Path, tmp_path: Path
+) -> None:
+    """Equal anchors of the importance are no equal anchors of what is left of it, and words are
+    fitted to the importance even where no probe is."""
+    own = {"probes": CHEAP[:1], "residualize_against": "position_plus_text"}
+
+    def of(labels: dict[str, Any], **training: Any) -> dict[str, Any]:
+        return base(traces, random_gemma, labels=labels, training={**own, **training})
+
+    near = {"anchor_percentile": 65.001}
+    settings = [of({"anchor_percentile": 65.0}), of(near), of(near, fixed=False)]
+    found = effects(configs_of(tmp_path, *settings), tmp_path, "residual_pr_auc")
+    assert len({json.dumps(each.decides, sort_keys=True) for each in found}) == 3
+    rho = {"target_mode": "importance_abs"}
+    settings = [of({**rho, "anchor_percentile": value}) for value in (60.0, 90.0)]
+    first, second = effects(configs_of(tmp_path, *settings), tmp_path, "residual_spearman")
+    assert first.decides == second.decides
 
 
 @pytest.mark.parametrize(

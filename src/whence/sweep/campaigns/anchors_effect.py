@@ -134,13 +134,17 @@ class Effects:
 
     def _target(self, config: StudyConfig, part: Part, idle: dict[str, str]) -> Any:
         target, percentile = config.labels.target_mode, config.labels.anchor_percentile
-        by_rank = self.metric in ("primary", "spearman") or self.metric.startswith("top_")
+        ranks = ("primary", "spearman", "residual_spearman")
+        by_rank = self.metric in ranks or self.metric.startswith("top_")
         if target != "anchor_binary" and by_rank:
             idle["labels.anchor_percentile"] = (
                 f"{target} is fitted and ranked as it is; the percentile says what an anchor is, "
                 "which the metric does not ask"
             )
             return [target]
+        if self.metric.startswith("residual_"):
+            # Anchors of what is left are others: equal importances leave unequal residuals.
+            return [target, percentile]
         marked = self._anchors_of(part, percentile).content
         first = self._marked.setdefault(marked, percentile)
         if first != percentile:
@@ -225,7 +229,9 @@ def _fits(
 ) -> Mapping[str, Any]:
     training = config.training
     found: dict[str, Any] = {}
-    if any(probe.trained for probe in probes):
+    residual = training.residualize_against if metric.startswith("residual_") else "none"
+    words = residual == "position_plus_text"  # what they say is fitted, whatever the probes are
+    if words or any(probe.trained for probe in probes):
         found["fixed"] = training.fixed
     else:
         idle["training.fixed"] = "no probe is trained"
@@ -249,7 +255,7 @@ def _fits(
     if not tokens:
         idle["training.token_probe_device"] = "no token probe is here"
     if metric.startswith("residual_"):
-        found["residualize"] = training.residualize_against
+        found["residualize"] = residual
     elif metric.startswith("top_"):
         found["k_values"] = list(training.k_values)
     return found
