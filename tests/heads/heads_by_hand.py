@@ -44,7 +44,14 @@ def measured(
 def forward(
     loaded: Loaded, ids: tuple[int, ...], layer: int | None = None, edit: Any = None
 ) -> torch.Tensor:
-    """Log-probabilities [pos, vocab] of the plain model, `edit` on what one projection reads."""
+    """Logits [pos, vocab] of the plain model, `edit` on what one projection reads."""
+    return forward_copies(loaded, ids, 1, layer, edit)[0]
+
+
+def forward_copies(
+    loaded: Loaded, ids: tuple[int, ...], copies: int, layer: int | None = None, edit: Any = None
+) -> torch.Tensor:
+    """Logits [copy, pos, vocab] of one prompt several times over, for edits that differ by copy."""
     handles = []
     if edit is not None:
         projection = zoo.output_projections(loaded.model)[layer or 0]
@@ -55,7 +62,7 @@ def forward(
         handles.append(projection.register_forward_pre_hook(hook))
     try:
         with torch.no_grad():
-            logits = loaded.model(torch.tensor([ids])).logits[0].float()
+            logits = loaded.model(torch.tensor([ids] * copies)).logits.float()
     finally:
         for handle in handles:
             handle.remove()

@@ -1,7 +1,8 @@
-"""The sweep against brute force: one intervention, one prompt, the model's own forward pass."""
+"""The sweep against brute force: one prompt at a time, the model's own forward pass, hooks."""
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 import zoo
-from heads_by_hand import EXACT, forward, measured, without
+from heads_by_hand import EXACT, forward, forward_copies, measured, without
 
 from whence.errors import BadInput
 from whence.heads.sweep import Sweep
@@ -29,10 +30,28 @@ def test_every_head_of_every_architecture(
     assert len(table) == 2 * zoo.LAYERS * zoo.HEADS * len(examples.rows)
     by_row = {row.example: row for row in examples.rows}
     clean = {row.example: forward(loaded, row.clean)[-1] for row in examples.rows}
+    changes = list(itertools.product(range(zoo.HEADS), (0.0, 0.5)))
+
+    def each(z: torch.Tensor) -> torch.Tensor:
+        """Every copy of the prompt loses another head, or half of it."""
+        for copy, (head, factor) in enumerate(changes):
+            without(head, factor, zoo.HEADS)(z[copy])
+        return z
+
+    by_hand = {
+        (row.example, layer, head, factor): last
+        for row in examples.rows
+        for layer in range(zoo.LAYERS)
+        for (head, factor), last in zip(
+            changes,
+            forward_copies(loaded, row.clean, len(changes), layer, each)[:, -1],
+            strict=True,
+        )
+    }
     effects = []
     for found in table.itertuples():
         row, c = by_row[found.example], clean[found.example]
-        a = forward(loaded, row.clean, found.layer, without(found.head, found.scale, zoo.HEADS))[-1]
+        a = by_hand[found.example, found.layer, found.head, found.scale]
         t, f = row.target[0], row.foil[0]
         log_c, log_a = c.log_softmax(-1), a.log_softmax(-1)
         assert found.logit_diff == pytest.approx(float(a[t] - a[f]), abs=EXACT)
