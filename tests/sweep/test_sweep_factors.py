@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import itertools
+import math
+from datetime import date
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from whence.errors import BadInput
+from whence.runs.validation import explained
 from whence.sweep.factors import combinations, put
-from whence.sweep.settings import StageSettings
+from whence.sweep.settings import StageSettings, Sweep
 
 
 def no_words(key: str, word: str) -> list[Any]:
@@ -77,6 +81,12 @@ def test_without_factors_there_is_one_configuration() -> None:
         ({"grid": {"a": [1, 1]}}, "a has 1 twice"),
         ({"grid": {"a": [1]}, "zip": [{"a": [2]}]}, "a is varied twice"),
         ({"grid": {"a": [1]}, "seeds": {"keys": ["a"], "values": [0]}}, "a is varied twice"),
+        ({"grid": {"a": [{}], "a.b": [1]}}, "a.b is varied, and a that holds it"),
+        ({"grid": {"a.b": [1]}, "zip": [{"a": [{}]}]}, "a.b is varied, and a that holds it"),
+        ({"grid": {"a.b": [1]}, "seeds": {"keys": ["a"], "values": [0]}}, "a that holds it"),
+        ({"grid": {"output_dir": ["x", "y"]}}, "output_dir cannot be varied"),
+        ({"grid": {"a": [math.nan, 1.0]}}, "a: nan is no value of a setting"),
+        ({"grid": {"a": [date(2020, 1, 1)]}}, "a: .* JSON has no such thing"),
         ({"zip": [{"a": [1, 2], "b": [1]}]}, "a has 2, b has 1"),
         ({"grid": {"alpha": [1, 2]}, "exclude": [{"alpa": 1}]}, "did you mean alpha"),
         ({"grid": {"a": [1, 2]}, "exclude": [{"a": 3}]}, "exclude a=3 leaves nothing out"),
@@ -88,6 +98,33 @@ def test_what_cannot_be_meant_is_refused_by_name(settings: dict[str, Any], told:
     with pytest.raises(BadInput, match=told) as refusal:
         settings_of(stage(**settings))
     assert str(refusal.value).startswith("stage one: ")
+
+
+def test_a_seed_goes_into_a_section_that_is_varied() -> None:
+    seeds = {"keys": ["a.seed"], "values": [3]}
+    made = settings_of(stage(grid={"a": [{"b": 1}, {"b": 2}]}, seeds=seeds))
+    assert made == [{"a": {"b": b}, "a.seed": 3} for b in (1, 2)]
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"stages": []}, "stages: is empty: give one at least"),
+        (
+            {"stages": [{"name": "a", "griid": {}}]},
+            "stages.0.griid: no such key; did you mean grid?",
+        ),
+        (
+            {"stages": [{"name": "a", "grid": {"x": 1}}]},
+            "stages.0.grid.x: a list of values was expected, or a word as all, got 1",
+        ),
+        ({"base": 3, "stages": [{"name": "a"}]}, "base: a file or settings were expected, got 3"),
+    ],
+)
+def test_a_fault_of_the_file_is_one_sentence(given: dict[str, Any], told: str) -> None:
+    with pytest.raises(ValidationError) as refusal:
+        Sweep.model_validate({"command": "anchors cv", **given})
+    assert explained(refusal.value, Sweep) == told
 
 
 def test_a_dotted_setting_goes_into_its_section() -> None:

@@ -33,6 +33,14 @@ def test_files_outside_are_found_wherever_they_are_named(tmp_path: Path) -> None
     assert set(found) == {str(table), str(outside)}
 
 
+def test_data_below_the_sweep_that_no_task_makes_count_too(tmp_path: Path) -> None:
+    for name in ("data", "shared/labels", "runs/a"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "t.jsonl").write_text("1\n")
+    named = [str(tmp_path / name) for name in ("data", "shared/labels", "runs/a")]
+    assert set(inputs_of([task(named=named)], tmp_path)) == {named[0]}
+
+
 @pytest.mark.parametrize(("then", "told"), [("2\n", "has changed"), (None, "is gone")])
 def test_another_file_is_refused_by_name_and_stage(
     tmp_path: Path, then: str | None, told: str

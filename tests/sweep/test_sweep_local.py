@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -13,10 +14,11 @@ import pytest
 from sweep_toy import answers, counted, driver, planned, toy_task, wait_for
 
 from whence.errors import BadInput
+from whence.runs.jsonfile import read_json, write_json
 from whence.sweep.execute.local import LocalExecutor
 from whence.sweep.execute.registry import read_registry
 from whence.sweep.execute.resources import Machine
-from whence.sweep.layout import log_file, registry_file
+from whence.sweep.layout import PLAN, log_file, plan_folder, registry_file
 from whence.sweep.run import RunConfig, SweepResult, run_sweep
 from whence.sweep.tasks import Resources
 
@@ -200,3 +202,48 @@ def test_tasks_see_the_threads_and_gpus_that_they_asked_for(tmp_path: Path) -> N
     logs = [log_file(tmp_path, f"t{n}", 1).read_text().splitlines() for n in range(4)]
     found = [line for log in logs for line in log if "SEEN" in line]
     assert found == ["SEEN 2 '5'", "SEEN 2 '5'", "SEEN 1 '7'", "SEEN 1 ''"]
+
+
+def test_a_machine_without_room_for_a_worker_ends_the_sweep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_room(*_: object, **__: object) -> None:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    planned(tmp_path, [toy_task(tmp_path, 0)])
+    monkeypatch.setattr(subprocess, "Popen", no_room)
+    result = run(tmp_path)
+    assert result.done == 0
+    assert "no worker could be started" in result.failed[0].error
+    monkeypatch.undo()
+    assert run(tmp_path).done == 1
+
+
+def test_a_sweep_that_was_moved_does_not_write_where_it_was(tmp_path: Path) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    run(planned(old, [toy_task(old, 0)]))
+    shutil.move(old, new)
+    assert run(new).done == 1  # what is finished needs no place
+    shutil.rmtree(new / "runs/t0")
+    with pytest.raises(BadInput, match=r"was planned at another place .*old/runs\); move it back"):
+        run(new)
+    assert not old.exists()
+    link = tmp_path / "link"
+    shutil.move(new, old)
+    link.symlink_to(old)
+    assert run(link).done == 1  # the same place by another name
+
+
+def test_a_plan_or_a_result_that_is_broken_is_named_with_what_mends_it(tmp_path: Path) -> None:
+    planned(tmp_path, [toy_task(tmp_path, n) for n in range(2)])
+    run(tmp_path)
+    record = tmp_path / "runs/t1/whence.json"
+    record.write_text(record.read_text()[:50])
+    with pytest.raises(BadInput, match=r"t1/whence.json: not JSON .*; delete the folder"):
+        run(tmp_path)
+    shutil.rmtree(record.parent)
+    assert run(tmp_path).ran == 1
+    facts = plan_folder(tmp_path, "one") / PLAN
+    write_json(facts, {**read_json(facts), "tasks": 3})
+    with pytest.raises(BadInput, match="holds 2 tasks and 3 were planned; plan the stage again"):
+        run(tmp_path)

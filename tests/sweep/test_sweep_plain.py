@@ -14,6 +14,8 @@ from whence.errors import BadInput
 from whence.runs.record import read_record
 from whence.sweep.campaigns import of
 from whence.sweep.campaigns.contents import settled
+from whence.sweep.collapse import SAME_SETTING
+from whence.sweep.layout import stages_planned
 from whence.sweep.plan import PlanConfig, plan
 from whence.sweep.settings import RankSettings
 from whence.sweep.tasks import Task, read_tasks, write_tasks
@@ -72,6 +74,46 @@ def test_inputs_count_by_content_and_not_by_place(tmp_path: Path) -> None:
     assert facts["runs"] == 2
 
 
+def test_a_folder_that_is_named_in_words_counts_by_content(tmp_path: Path) -> None:
+    """Also where the command calls its model otherwise, or takes another model beside it."""
+    for name in ("one", "two", "other"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text(f'{{"is": "{name[:1]}"}}')
+    (tmp_path / "two/config.json").write_text('{"is": "o"}')
+    (tmp_path / "other/config.json").write_text('{"is": "x"}')
+    (tmp_path / "rows.jsonl").write_text('{"prompt": "a", "completion": "b"}\n')
+    folders = [str(tmp_path / name) for name in ("one", "two", "other")]
+    rows = str(tmp_path / "rows.jsonl")
+    base = {"model_name": "tiny", "sae_path": ["tiny"], "dataset_path": rows}
+    facts = planned(tmp_path / "models", "sae extract", base, model_name=folders)
+    assert (facts["configurations"], facts["runs"]) == (3, 2)
+    facts = planned(tmp_path / "saes", "sae extract", base, sae_path=[[each] for each in folders])
+    assert (facts["configurations"], facts["runs"]) == (3, 2)
+
+
+def test_values_that_a_command_does_not_tell_apart_are_one_run(tmp_path: Path) -> None:
+    (tmp_path / "t.parquet").write_text("")
+    base = {"metadata": str(tmp_path / "t.parquet")}
+    facts = planned(tmp_path / "s", "anchors cv", base, folds=[5, "5"], device=["cpu", "auto"])
+    assert (facts["configurations"], facts["runs"]) == (4, 1)
+    assert {each["why"] for each in facts["collapsed"]} == {SAME_SETTING}
+
+
+def test_stages_are_in_the_order_of_the_file(tmp_path: Path) -> None:
+    (tmp_path / "t.parquet").write_text("")
+    names = ["zebra", "apple", "mole"]
+    for name in reversed(names):
+        given = {
+            "command": "anchors cv",
+            "base": {"metadata": str(tmp_path / "t.parquet")},
+            "stages": [{"name": each} for each in names],
+            "output_dir": tmp_path / "s",
+            "stage": name,
+        }
+        plan(PlanConfig.model_validate(given))
+    assert stages_planned(tmp_path / "s") == names
+
+
 def test_a_manifest_counts_with_the_rows_that_it_points_to(tmp_path: Path) -> None:
     import pandas as pd
 
@@ -124,6 +166,13 @@ def test_work_that_another_stage_planned_keeps_its_settings(tmp_path: Path) -> N
     home = tmp_path / "sweep"
     write_tasks(home / "plan/one/tasks.jsonl", [first])
     moved = replace(first, settings={"corpus": str(new)})
+    # The sweep itself is at another place now, and the old one is still there.
+    (tmp_path / "sweep/runs/a").mkdir(parents=True)
+    there = str(tmp_path / "sweep/runs/a")
+    elsewhere = replace(first, settings={"corpus": str(old), "output_dir": there})
+    write_tasks(tmp_path / "copy/plan/one/tasks.jsonl", [elsewhere])
+    here = replace(first, settings={"corpus": str(new), "output_dir": str(tmp_path / "copy/a")})
+    assert settled([here], tmp_path / "copy") == [here]
     assert settled([moved], home)[0].settings == {"corpus": str(old)}
     old.unlink()
     assert settled([moved], home)[0].settings == {"corpus": str(new)}

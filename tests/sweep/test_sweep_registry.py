@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from whence.errors import BadInput
+from whence.errors import BadInput, WhenceError
 from whence.sweep.execute.registry import Event, Registry, now, read_registry
 from whence.sweep.layout import registry_file
 
@@ -65,6 +65,27 @@ def test_what_is_no_event_is_named_and_cut_off_by_the_next_driver(tmp_path: Path
     with Registry(tmp_path) as registry:
         registry.append(Event("b", "done", 1, now()))
     assert list(read_registry(tmp_path)) == ["a", "b"]
+
+
+def test_what_follows_a_line_that_cannot_be_read_stays(tmp_path: Path) -> None:
+    with Registry(tmp_path) as registry:
+        for name in "abc":
+            registry.append(Event(name, "done", 1, now()))
+    lines = registry_file(tmp_path).read_bytes().splitlines(keepends=True)
+    registry_file(tmp_path).write_bytes(lines[0] + lines[1][:20] + b"\n" + lines[2])
+    with Registry(tmp_path) as registry:
+        assert list(registry.states) == ["a", "c"]
+        registry.append(Event("b", "done", 2, now()))
+    assert list(read_registry(tmp_path)) == ["a", "c", "b"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["registry.jsonl"]
+
+
+def test_a_full_disk_is_said_with_the_file(tmp_path: Path) -> None:
+    with Registry(tmp_path) as registry, Path("/dev/full").open("wb") as full:
+        kept, registry._file = registry._file, full.fileno()
+        with pytest.raises(WhenceError, match=r"registry.jsonl: cannot be written on \(No space"):
+            registry.append(Event("a", "done", 1, now()))
+        registry._file = kept
 
 
 def test_no_registry_is_no_events(tmp_path: Path) -> None:

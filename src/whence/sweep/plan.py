@@ -79,6 +79,7 @@ def plan(config: PlanConfig) -> PlanResult:
 
     Raises BadInput, naming factor values, where any configuration cannot run.
     """
+    from whence.runs.fingerprint import fingerprint
     from whence.sweep.campaigns import of
     from whence.sweep.entries import write_manifest
     from whence.sweep.tasks import write_tasks
@@ -93,7 +94,7 @@ def plan(config: PlanConfig) -> PlanResult:
         plan_folder(home, planned.stage.name),
         command="sweep plan",
         config=config,
-        inputs={"configurations": [entry.id for entry in planned.entries]},
+        inputs={"configurations": fingerprint([entry.id for entry in planned.entries])[:16]},
         overwrite=config.overwrite,
     ) as run:
         if not run.done:

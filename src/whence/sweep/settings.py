@@ -2,22 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from whence.runs.config import Config
 
-Values = list[Any] | str
+
+def _list_or_word(value: Any) -> Any:
+    if not isinstance(value, list | tuple | str):
+        raise ValueError(f"a list of values was expected, or a word as all, got {value!r}")
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _file_or_settings(value: Any) -> Any:
+    if not isinstance(value, str | Path | Mapping):
+        raise ValueError(f"a file or settings were expected, got {value!r}")
+    return value
+
+
+def _some(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    # Not `min_length`: pydantic would also complain of a list whose only item is wrong.
+    if not values:
+        raise ValueError("is empty: give one at least")
+    return values
+
+
+Values = Annotated[list[Any] | str, BeforeValidator(_list_or_word)]
 """Values of a factor, or a word that the command understands (`all` layers of the model)."""
 
 
 class SeedSettings(Config):
     """Replications: each value is put under every key."""
 
-    keys: tuple[str, ...] = Field(min_length=1, description="Settings that a seed sets, dotted.")
-    values: tuple[int, ...] = Field(min_length=1, description="Seeds.")
+    keys: Annotated[tuple[str, ...], AfterValidator(_some)] = Field(
+        description="Settings that a seed sets, dotted."
+    )
+    values: Annotated[tuple[int, ...], AfterValidator(_some)] = Field(description="Seeds.")
 
     @field_validator("values")
     @classmethod
@@ -151,10 +174,12 @@ class Sweep(Config):
 
     name: str = Field(default="sweep", description="What it is called in tables and pages.")
     command: str = Field(description="The command whose configurations are swept, as anchors run.")
-    base: Path | dict[str, Any] = Field(
+    base: Annotated[Path | dict[str, Any], BeforeValidator(_file_or_settings)] = Field(
         default={}, description="Its configuration: a file, or settings."
     )
-    stages: tuple[StageSettings, ...] = Field(min_length=1, description="What is varied, in order.")
+    stages: Annotated[tuple[StageSettings, ...], AfterValidator(_some)] = Field(
+        description="What is varied, in order."
+    )
     rank: RankSettings = Field(default=RankSettings(), description="How configurations are ranked.")
     resources: dict[str, TaskResources] = Field(
         default={}, description="Kind of task → what it needs; flags of `sweep run` win."

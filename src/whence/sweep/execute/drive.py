@@ -71,7 +71,10 @@ def only_driver(home: Path) -> Iterator[None]:
 
 
 def finished(tasks: Sequence[Task], states: Mapping[str, TaskState], home: Path) -> set[str]:
-    """Tasks that are done by the registry, and by their folder: a deleted one is done again."""
+    """Tasks that are done by the registry, and by their folder: a deleted one is done again.
+
+    Raises BadInput for a folder whose record cannot be read.
+    """
     return {
         task.id
         for task in tasks
@@ -245,4 +248,10 @@ class Drive:
 
 def _whole(folder: Path) -> bool:
     record = folder / RECORD_NAME
-    return record.is_file() and read_json(record).get("status") == "done"
+    if not record.is_file():
+        return False
+    try:
+        return bool(read_json(record)["status"] == "done")
+    except (BadInput, KeyError, TypeError) as error:
+        why = error if isinstance(error, BadInput) else f"{record}: not a record of a whence run"
+        raise BadInput(f"{why}; delete the folder, and it is made again") from None

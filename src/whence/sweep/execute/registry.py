@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
-from whence.errors import BadInput
+from whence.errors import BadInput, WhenceError
 from whence.runs.atomic import whole_file
 from whence.runs.jsonfile import plain
 from whence.sweep.layout import registry_file
@@ -118,11 +118,20 @@ class Registry:
         self._synced = time.monotonic()
 
     def append(self, event: Event) -> None:
-        """Write one event down. It is in the file when this returns, and on the disk soon after."""
+        """Write one event down. It is in the file when this returns, and on the disk soon after.
+
+        Raises WhenceError where it does not fit.
+        """
         known = {k: v for k, v in asdict(event).items() if v is not None and v is not False}
         line = (json.dumps(plain(known), ensure_ascii=False, allow_nan=False) + "\n").encode()
-        if os.write(self._file, line) < len(line):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
+        try:
+            if os.write(self._file, line) < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            raise WhenceError(
+                f"{self.path}: cannot be written on ({error.strerror}); make room, and run the "
+                "same command again"
+            ) from None
         _take(self.states, event)
         if time.monotonic() - self._synced > SYNC_SECONDS:
             self.sync()
