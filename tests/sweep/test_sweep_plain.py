@@ -19,6 +19,7 @@ from whence.sweep.layout import stages_planned
 from whence.sweep.plan import PlanConfig, plan
 from whence.sweep.settings import RankSettings
 from whence.sweep.tasks import Task, read_tasks, write_tasks
+from whence.sweep.told import markdown
 
 TABLE = {"table": "t.parquet", "value": "x", "higher_is_better": True}
 
@@ -94,9 +95,11 @@ def test_a_folder_that_is_named_in_words_counts_by_content(tmp_path: Path) -> No
 def test_values_that_a_command_does_not_tell_apart_are_one_run(tmp_path: Path) -> None:
     (tmp_path / "t.parquet").write_text("")
     base = {"metadata": str(tmp_path / "t.parquet")}
-    facts = planned(tmp_path / "s", "anchors cv", base, folds=[5, "5"], device=["cpu", "auto"])
+    facts = planned(tmp_path / "s", "anchors cv", base, folds=[5, "5"], device=["cpu", "<b>"])
     assert (facts["configurations"], facts["runs"]) == (4, 1)
     assert {each["why"] for each in facts["collapsed"]} == {SAME_SETTING}
+    said = markdown({**facts, "name": "a <script>"})
+    assert said.startswith("# a &lt;script&gt;: one\n")
 
 
 def test_stages_are_in_the_order_of_the_file(tmp_path: Path) -> None:

@@ -47,9 +47,12 @@ def rows(facts: Mapping[str, Any]) -> list[tuple[str, str, str]]:
 
 def markdown(facts: Mapping[str, Any]) -> str:
     """`plan.md`."""
-    lines = [f"# {facts['name']}: {facts['stage']}", "", headline(facts), "", "| | | |"]
+    from whence.sweep.summarize.told import cell
+
+    title = cell(f"{facts['name']}: {facts['stage']}")
+    lines = [f"# {title}", "", headline(facts), "", "| | | |"]
     lines += ["| --- | --- | --- |"]
-    lines += [f"| {' | '.join(_cell(part) for part in row)} |" for row in rows(facts)]
+    lines += [f"| {' | '.join(cell(part) for part in row)} |" for row in rows(facts)]
     return "\n".join(lines) + "\n"
 
 
@@ -68,7 +71,3 @@ def _bytes(count: float) -> str:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1024
     return f"{count:.1f} TiB"
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
