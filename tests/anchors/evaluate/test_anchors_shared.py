@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 from whence.anchors.evaluate import ceiling, shuffled
-from whence.anchors.evaluate.shared import shared_fit
+from whence.anchors.evaluate.shared import rows_content, shared_fit, shared_value
 from whence.anchors.evaluate.train import TrainConfig, train
 from whence.anchors.probes.data import Labels
 from whence.anchors.probes.probe import Fitting
 from whence.anchors.probes.registry import PROBES
+from whence.anchors.probes.settings import ProbeSettings
 
 MakeStudy = Callable[..., Any]
 KEPT = "shared"
@@ -89,3 +90,41 @@ def test_whatever_decides_a_fit_makes_another(make_study: MakeStudy, tmp_path: P
     position = PROBES["position_baseline"]
     assert count(position, data, labels, fitting) == 6
     assert count(position, replace(data, mean=nudged), labels, fitting) == 6
+    # Of what a seed can change, also seed, sizes, and what early stopping looks at.
+    seeded, held = PROBES["mlp_probe"], (data, Labels(y, True))
+    small = ProbeSettings(mlp_max_iter=2, mlp_hidden_dim=2)
+    assert count(seeded, data, labels, Fitting(small, fixed=True)) == 7
+    assert count(seeded, data, labels, Fitting(small, fixed=True, seed=1)) == 8
+    assert count(seeded, data, labels, Fitting(small, fixed=True, validation=held)) == 9
+    larger = small.model_copy(update={"mlp_hidden_dim": 3})
+    assert count(seeded, data, labels, Fitting(larger, fixed=True)) == 10
+    # And every other thing that some probe reads.
+    vertical = np.linspace(0, 1, len(data), dtype=np.float32)[:, None]
+    reader = PROBES["vertical_attention_plus_position"]
+    assert count(reader, replace(data, vertical=vertical), labels, fitting) == 11
+    assert count(reader, replace(data, vertical=vertical[::-1]), labels, fitting) == 12
+    for column, value in (("token_count", 3.0), ("chunk_text", "a"), ("function_tag", "b")):
+        other = replace(data, frame=data.frame.assign(**{column: value}))
+        assert rows_content(other, ()) != rows_content(data, ())
+
+
+def test_what_a_disk_has_spoilt_is_made_again(make_study: MakeStudy, tmp_path: Path) -> None:
+    from whence.anchors.features.store import load
+    from whence.anchors.sentences import read_sentences
+    from whence.anchors.targets import target_of
+
+    study = make_study(8, 12, signal=0.5)
+    frame = read_sentences(study.metadata)
+    data = load(study.features).data(frame)
+    labels = Labels(target_of(frame, "importance_abs"), True)
+    given = (tmp_path / KEPT, PROBES["linear_probe"], data, labels, Fitting(fixed=True))
+    scores = shared_fit(*given).score(data)
+    value = shared_value(tmp_path / KEPT, lambda: {"of": "it"}, lambda: {"x": 0.1})
+    whole = {path: path.read_bytes() for path in (tmp_path / KEPT).iterdir()}
+    assert len(whole) == 2
+    for share in (0, 0.5, 0.9):
+        for path, content in whole.items():
+            path.write_bytes(content[: int(share * len(content))])
+        assert np.array_equal(shared_fit(*given).score(data), scores)
+        assert shared_value(tmp_path / KEPT, lambda: {"of": "it"}, lambda: {"x": 0.1}) == value
+        assert {path: path.read_bytes() for path in (tmp_path / KEPT).iterdir()} == whole

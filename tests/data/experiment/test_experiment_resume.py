@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import re
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -50,7 +50,7 @@ def test_cut_off_at_every_kind_of_step_it_ends_the_same(
     def dying(write: Callable[..., None]) -> Callable[..., None]:
         def write_half(table: Any, path: Path) -> None:
             write(table, path)
-            final = path.with_name(path.name.removeprefix(f".tmp-{os.getpid()}-"))
+            final = path.with_name(re.sub(r"^\.tmp-\w+-", "", path.name))
             name = str(final.relative_to(partial))
             if name in to_die:
                 to_die.remove(name)

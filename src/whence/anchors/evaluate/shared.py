@@ -11,13 +11,15 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from whence.anchors.probes.data import Labels, ProbeData, Ragged
-from whence.anchors.probes.probe import Fitted, Fitting, Probe
+from whence.anchors.probes.probe import Fitted, Fitting, Probe, State
+from whence.errors import BadInput
 from whence.runs.atomic import whole_file
 from whence.runs.fingerprint import fingerprint, text_digest
 from whence.runs.jsonfile import plain, read_json, write_json
@@ -42,8 +44,10 @@ def shared_value(
     if folder is None:
         return plain(compute())
     path = folder / f"{_named(decides())}.json"
-    if not path.exists():
-        write_json(path, compute())
+    if path.exists():
+        with suppress(BadInput):  # what a disk has spoilt is made again
+            return read_json(path)
+    write_json(path, compute())
     return read_json(path)
 
 
@@ -57,11 +61,12 @@ def shared_fit(
     if folder is None or not probe.trained or fitting.device != "cpu":
         return probe.fit(data, labels, fitting)
     path = folder / f"{_named(_of_fit(probe, data, labels, fitting))}.safetensors"
-    if not path.exists():
-        fitted = probe.fit(data, labels, fitting)
-        _write(fitted, path)
-        return fitted
-    return probe.fitted.from_state(_read(path))
+    state = _read(path)
+    if state is not None:
+        return probe.fitted.from_state(state)
+    fitted = probe.fit(data, labels, fitting)
+    _write(fitted, path)
+    return fitted
 
 
 def rows_content(data: ProbeData, reads: Sequence[str]) -> dict[str, str]:
@@ -139,11 +144,15 @@ def _write(fitted: Fitted, path: Path) -> None:
         save_file(own, temporary, {SETTINGS: json.dumps(plain(settings), allow_nan=False)})
 
 
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    from safetensors import safe_open
+def _read(path: Path) -> State | None:
+    """None where there is no such file, or one that a disk has spoilt."""
+    from safetensors import SafetensorError, safe_open
 
-    with safe_open(path, "numpy") as file:
-        names = file.keys()
-        return {name: file.get_tensor(name) for name in names}, json.loads(
-            file.metadata()[SETTINGS]
-        )
+    if not path.exists():
+        return None
+    try:
+        with safe_open(path, "numpy") as file:
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return arrays, json.loads(file.metadata()[SETTINGS])
+    except SafetensorError:
+        return None
