@@ -168,8 +168,7 @@ def test_what_is_said_to_be_idle_changes_no_ranked_number(
         ({"training": {"probes": CHEAP}}, "primary"),
         ({"activations": {"vertical_attention": {"mode": "light"}}}, "primary"),
         ({"activations": {"prepend_bos": "always"}}, "primary"),
-        ({"training": {"k_values": [1]}}, "top_5_recall"),
-        ({"training": {"residualize_against": "position"}}, "residual_pr_auc"),
+        ({"training": {"k_values": [1, 5]}}, "top_5_recall"),
         ({"split": {"strategy": "lopo_cv"}}, "primary"),
     ],
 )
@@ -226,12 +225,15 @@ def test_numbers_of_residuals_depend_on_the_percentile_and_on_how_words_are_fitt
     own = {"probes": CHEAP[:1], "residualize_against": "position_plus_text"}
 
     def of(labels: dict[str, Any], **training: Any) -> dict[str, Any]:
-        return base(traces, random_gemma, labels=labels, training={**own, **training})
+        split = {"strategy": "lopo_cv"}
+        return base(traces, random_gemma, labels=labels, training={**own, **training}, split=split)
 
     near = {"anchor_percentile": 65.001}
-    settings = [of({"anchor_percentile": 65.0}), of(near), of(near, fixed=False)]
+    words = of(near, fixed=False)
+    place = of(near, residualize_against="position")
+    settings = [of({"anchor_percentile": 65.0}), of(near), words, place]
     found = effects(configs_of(tmp_path, *settings), tmp_path, "residual_pr_auc")
-    assert len({json.dumps(each.decides, sort_keys=True) for each in found}) == 3
+    assert len({json.dumps(each.decides, sort_keys=True) for each in found}) == 4
     rho = {"target_mode": "importance_abs"}
     settings = [of({**rho, "anchor_percentile": value}) for value in (60.0, 90.0)]
     first, second = effects(configs_of(tmp_path, *settings), tmp_path, "residual_spearman")
@@ -257,6 +259,43 @@ def test_what_cannot_run_is_said_when_it_is_planned(
     with pytest.raises(BadInput, match=said) as caught:
         effects(configs_of(tmp_path, {**plain, **own}), tmp_path)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("sections", "metric", "said"),
+    [
+        ({}, "pr_auk", "did you mean pr_auc"),
+        ({}, "top_3_recall", r"k_values is \[5, 10\]; put 3 in it"),
+        ({}, "residual_pr_auc", "under split.strategy lopo_cv alone"),
+        ({"split": {"strategy": "lopo_cv"}}, "residual_pr_auc", "residualize_against is none"),
+        ({"labels": {"target_mode": "importance_abs"}}, "brier", "anchor_binary"),
+    ],
+)
+def test_a_metric_that_no_run_would_have_is_said_when_it_is_planned(
+    sections: Any, metric: str, said: str, traces: Path, random_gemma: Path, tmp_path: Path
+) -> None:
+    """The summary would find out at the very end."""
+    settings = base(traces, random_gemma, **sections)
+    with pytest.raises(BadInput, match=f"rank.metric {metric}: .*{said}"):
+        effects(configs_of(tmp_path, settings), tmp_path, metric)
+
+
+def test_metrics_said_before_are_those_that_runs_have(
+    traces: Path, random_gemma: Path, extracted: tuple[Path, Path], tmp_path: Path
+) -> None:
+    from whence.sweep.campaigns.anchors_effect import probes_of
+    from whence.sweep.campaigns.anchors_metrics import metrics_of
+
+    settings = base(traces, random_gemma, training={"probes": CHEAP[1:2], "k_values": [2]})
+    for target in ("anchor_binary", "importance_signed"):
+        settings["labels"]["target_mode"] = target
+        (config,) = configs_of(tmp_path, settings)
+        labels, features = extracted
+        changed = {"tripwires": False, "page": False}
+        metrics = judge(judging(config, labels, features, tmp_path / target, **changed)).metrics
+        per_problem = metrics["test"]["position_baseline"]["per_problem"]
+        found = {name for own in per_problem.values() for name in own}
+        assert found == set(metrics_of(config, probes_of(config)))
 
 
 def test_labels_of_one_class_are_refused_when_it_is_planned(

@@ -16,6 +16,7 @@ from whence.anchors.probes.data import Floats
 from whence.errors import BadInput
 from whence.runs.fingerprint import fingerprint
 from whence.sweep.campaigns.anchors_layers import shape_of
+from whence.sweep.campaigns.anchors_metrics import check_metric
 from whence.sweep.campaigns.anchors_parts import Part
 from whence.sweep.campaigns.campaign import Effect
 
@@ -94,6 +95,7 @@ class Effects:
     def of(self, config: StudyConfig, part: Part) -> Effect:
         """Raises BadInput for what cannot run."""
         probes = probes_of(config)
+        check_metric(config, probes, self.metric)
         _check(config, part, probes)
         self._check_classes(config, part, probes)
         idle: dict[str, str] = dict.fromkeys(NOT_USED, "nothing reads it")

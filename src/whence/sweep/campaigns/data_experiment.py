@@ -73,6 +73,7 @@ class DataExperiment:
         be: all that the experiment itself would refuse before it loads a model."""
         manifest = self._manifest(config)
         config = self._at_home(config, manifest)
+        self._check_metric(config)
         self._check(config, manifest)
         return effect_of(config, manifest, self._metric, self._contents)
 
@@ -148,6 +149,15 @@ class DataExperiment:
         moved = manifest.path.parent / file.relative_to(there)
         planted = config.planted.model_copy(update={"file": moved})
         return config.model_copy(update={"planted": planted})
+
+    def _check_metric(self, config: ExperimentConfig) -> None:
+        """Names of the tasks that bench judges by are known to the harness alone."""
+        known = ["primary", "loss", *(["correct"] if "words" in config.judges else [])]
+        if self._metric not in known and "bench" not in config.judges:
+            judges = ", ".join(config.judges) or "none"
+            raise BadInput(
+                f"rank.metric {self._metric}: under judges {judges} there are {', '.join(known)}"
+            )
 
     def _check(self, config: ExperimentConfig, manifest: Manifest) -> None:
         from whence.data.evaluate.bench_tasks import need_harness

@@ -15,6 +15,7 @@ from whence.heads.plan import Condition, Plan
 from whence.heads.run import RunConfig, plan_of, run_plan
 from whence.models.settings import absolute_model
 from whence.runs.config import resolved
+from whence.runs.validation import nearest
 from whence.sweep.campaigns.campaign import Check, Cost, Effect
 from whence.sweep.campaigns.contents import Contents, settled
 from whence.sweep.settings import RankSettings
@@ -37,6 +38,12 @@ class HeadsRun:
     shape: ClassVar[type[RunConfig]] = RunConfig
 
     def __init__(self, rank: RankSettings) -> None:
+        from whence.heads.metrics import METRICS
+
+        if rank.metric not in ("primary", *METRICS):
+            raise BadInput(
+                f"rank.metric: no metric {rank.metric} of heads{nearest(rank.metric, [*METRICS])}"
+            )
         self._contents = Contents()
         self._forwards: dict[str, int] = {}
 
