@@ -182,6 +182,44 @@ def test_gate_names_what_is_wrong(home: Path, tmp_path: Path) -> None:
         summarize(SummarizeConfig(sweep=sweep, stage="two"))
 
 
+def test_gate_names_what_cannot_be_read_or_was_asked_otherwise(home: Path, tmp_path: Path) -> None:
+    sweep = tmp_path / "sweep"
+    shutil.copytree(home, sweep)
+    summarize(SummarizeConfig(sweep=sweep, draws=200))
+    assert failed(sweep) == []
+    summarised = "one: summarised from the present results"
+
+    def broken(file: str, text: str) -> list[str]:
+        path = sweep / file
+        before = path.read_text()
+        path.write_text(text)
+        found = failed(sweep)
+        path.write_text(before)
+        return found
+
+    plan = json.loads((sweep / "plan" / "one" / "plan.json").read_text())
+    other = plan | {"rank": plan["rank"] | {"metric": "spearman"}}
+    assert broken("plan/one/plan.json", json.dumps(other)) == [summarised]
+    assert broken("summary/one/summary.json", "{") == [summarised]
+    assert broken("summary/one/whence.json", "{") == [summarised]
+    assert broken("summary/one/results.jsonl", "") == [summarised]
+    assert broken("runs/b/whence.json", "{") == ["one: every task finished", summarised]
+    assert failed(sweep) == []
+    # A series that only the confirming part has was ranked by nothing.
+    path = sweep / "summary" / "one" / "measured.parquet"
+    measured = pd.read_parquet(path)
+    measured["part"] = np.where(np.arange(len(measured)) % 2, "val", "test")
+    lost = (measured["series"] == "position_baseline") & (measured["part"] == "val")
+    measured[~(lost & (measured["run"] == "a"))].to_parquet(path)
+    facts = gate(GateConfig(sweep=sweep)).facts
+    (found,) = [each for each in facts["criteria"] if each["name"] == MEASURED]
+    assert found["offenders"] == ["run a: position_baseline has no pr_auc on val"]
+    readme = tmp_path / "README.md"
+    readme.write_text("no markers\n")
+    with pytest.raises(BadInput, match="SWEEP_RESULTS_START"):
+        gate(GateConfig(sweep=sweep, readme=readme))
+
+
 def _per_example(folder: Path, **changes: object) -> Path:
     """Two heads and a sham on three prompts, the first of them with two examples."""
     rows = [

@@ -286,6 +286,40 @@ def test_luck_with_seeds_is_on_both_sides_and_said() -> None:
     assert not notes[1]
 
 
+def test_a_few_easy_units_do_not_win() -> None:
+    """A line measured on one unit alone would be first with the mean of it."""
+    rng = np.random.default_rng(12)
+    entries = [entry(f"s{at}", {"layer": at}) for at in range(3)]
+    values = [np.full(20, np.nan), rng.uniform(0, 0.9, 20), rng.uniform(0, 0.9, 20)]
+    values[0][:2] = 1.0
+    values[1][:2] = np.nan
+    measured = pd.concat([rows(f"s{at}", "p", own) for at, own in enumerate(values)])
+    found = _summary(entries, measured, against={"layer": 0})
+    group = found.facts["groups"][0]
+    assert group["competing"] == 2
+    assert group["winner"]["factors"]["layer"] in (1, 2)
+    assert any("1 line has fewer than half" in note for note in group["sides"]["notes"])
+    assert len(found.shortlist["settings"]) == 2
+    assert "1 line has fewer than half" in markdown({**found.facts, "matrix": None})
+
+
+def test_a_winner_without_some_units_says_so() -> None:
+    entries = [entry(f"s{at}", {"layer": at}) for at in range(2)]
+    best = np.full(20, 0.9) + 0.001 * np.arange(20)
+    best[::4] = np.nan
+    measured = pd.concat([rows("s0", "p", best), rows("s1", "p", np.arange(20) / 100)])
+    said = headline(_summary(entries, measured).facts)
+    own = _winner(_summary(entries, measured))["selection_units"]
+    assert 5 <= own < 10
+    assert f"on 10 of 20 problems, {own} of which have it" in said
+
+
+def test_factors_of_one_last_word_are_said_in_full() -> None:
+    entries = [entry(f"s{at}", {"a.mode": at, "b.mode": 1 - at, "c.size": at}) for at in range(2)]
+    measured = pd.concat([rows(f"s{at}", "p", np.arange(8.0) + at) for at in range(2)])
+    assert _winner(_summary(entries, measured))["name"] == "p, a.mode 1, b.mode 0, size 1"
+
+
 def test_an_interval_ends_where_its_metric_does_and_a_name_alone_says_nothing() -> None:
     assert bounds("top_loss", np.array([0.5, 7.0])) == (-np.inf, np.inf)
     assert bounds("top_5_recall", np.array([0.5, 1.0])) == (0.0, 1.0)

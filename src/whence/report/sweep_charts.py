@@ -20,26 +20,36 @@ def chosen_and_confirmed(lines: Sequence[Mapping[str, Any]], metric: Metric) -> 
     """A row per configuration: a hollow dot where it was chosen, a filled one with its interval
     where it was not.
 
-    lines: `name, selection, confirmation, confirmation_interval`, best on selection first.
+    lines: `rank, name, selection, confirmation, confirmation_interval`, best on selection first.
     """
+    # The place comes first: a long name is cut short, and two may then look the same.
+    names_of = [f"{line['rank']}  {line['name']}" for line in lines]
     records = [
         {
-            "name": line["name"],
+            "name": name,
             "selection": line["selection"],
             "confirmation": line["confirmation"],
             "low": (line["confirmation_interval"] or [None, None])[0],
             "high": (line["confirmation_interval"] or [None, None])[1],
             "written": f"{metric.value(line['selection'])} → {metric.value(line['confirmation'])}",
         }
-        for line in lines
+        for name, line in zip(names_of, lines, strict=True)
     ]
     data = pd.DataFrame(records)
-    names = text_room((str(line["name"]) for line in lines), at_most=320)
+    names = text_room(names_of, at_most=320)
     written = text_room(str(record["written"]) for record in records)
     axis = alt.Axis(ticks=False, labelColor=INK, labelPadding=10, labelLimit=names, minExtent=names)
-    order = [str(line["name"]) for line in lines]
-    y = alt.Y("name:N", sort=order, title=None, axis=axis, scale=alt.Scale(domain=order))
+    y = alt.Y("name:N", sort=names_of, title=None, axis=axis, scale=alt.Scale(domain=names_of))
+    found = [
+        value
+        for record in records
+        for value in (record["selection"], record["confirmation"], record["low"], record["high"])
+        if value is not None
+    ]
     scale = alt.Scale(zero=False, nice=True, padding=12)
+    if min(found) == max(found):  # an axis of one number has no scale to it
+        reach = abs(found[0]) / 2 or 0.5
+        scale = alt.Scale(domain=[found[0] - reach, found[0] + reach])
     grid = alt.Axis(tickCount=6, grid=True, gridColor=RULE, gridDash=[1, 3])
     x = alt.X("selection:Q", title=metric.label, scale=scale, axis=grid)
     base = alt.Chart(data).encode(y=y)
@@ -83,7 +93,9 @@ def grid_of_means(cells: pd.DataFrame, x_name: str, y_name: str, metric: Metric)
     dark = "datum.value > " if better[1] > better[0] else "datum.value < "
     data = cells.assign(written=[metric.value(float(value)) for value in cells["value"]])
     x = alt.X("x:N", sort=across, title=x_name, axis=alt.Axis(labelAngle=0 if step > 40 else -60))
-    y = alt.Y("y:N", sort=down, title=y_name, axis=alt.Axis(labelLimit=room))
+    # Above its values: beside a few rows a long name would be cut off.
+    above = alt.Axis(labelLimit=room, titleAngle=0, titleAlign="left", titleX=-room, titleY=-10)
+    y = alt.Y("y:N", sort=down, title=y_name, axis=above)
     base = alt.Chart(data).encode(x=x, y=y)
     colour = alt.Color(
         "value:Q",

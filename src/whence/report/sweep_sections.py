@@ -20,20 +20,24 @@ Group = Mapping[str, Any]
 """One of `groups` in `summary.json`."""
 
 SHOWN_CELLS = 900
+SHOWN_BRIEFS = 12
+SHOWN_VALUES = 60
 
 
 def masthead(
-    title: str, sentence: str, group: Group, noun: str, sections: Sequence[Section]
+    title: str, sentence: str, briefs: Sequence[str], group: Group, sections: Sequence[Section]
 ) -> Markup:
-    """The head of the page: the first group's winner in one sentence and the numbers behind it."""
+    """The head of the page: the winner in one sentence and the numbers behind it; `briefs`, a
+    sentence a question, in their place where there are several."""
     return render(
         "sweep_masthead.html",
         title=title,
         sentence=sentence,
+        briefs=briefs[:SHOWN_BRIEFS],
+        more=len(briefs[SHOWN_BRIEFS:]),
         group=group,
         winner=group["winner"],
         metric=metric_of(group),
-        noun=noun,
         sections=sections,
     )
 
@@ -72,8 +76,8 @@ def confirmation_section(groups: Sequence[Group]) -> Section:
             charts.chosen_and_confirmed(group["top"], metric),
             alt_text=f"{metric.label} of the best configurations. {told}.",
             caption=f"Hollow: {metric.label} on {sides['chosen_on']}, which ranked them. Filled: "
-            f"on {sides['confirmed_on']}, with 95 % intervals. The best of many fall back; the "
-            "first falls most.",
+            f"on {sides['confirmed_on']}, with 95 % intervals. The best of many tend to fall "
+            "back, the first most.",
         )
         parts.append({"group": group, "plot": plot, "metric": metric})
     return Section(
@@ -90,9 +94,18 @@ def leaderboard_section(groups: Sequence[Group], noun: str) -> Section:
     return Section(
         "Leaderboard",
         f"Means over {noun}s of the mean over seeds, with intervals that resample {noun}s, and "
-        "seeds where they differ. Ranked by what chose alone. All rows are in leaderboard.csv.",
+        "seeds where they differ. Ranked by what chose alone. Settings: how many have these very "
+        "numbers. All rows are in leaderboard.csv.",
         render("sweep_leaderboard.html", parts=parts, noun=noun, several=len(groups) > 1),
     )
+
+
+def comparisons_of_groups(parts: Sequence[tuple[str, Section]]) -> Section:
+    """A group's name and its comparisons, one below the other."""
+    first = parts[0][1]
+    told = " Those of the best rows are here, all are in deltas.csv, and q counts all of them."
+    html = render("sweep_comparisons.html", parts=parts, several=len(parts) > 1)
+    return Section(first.title, first.lead + told, html)
 
 
 def stability_section(groups: Sequence[Group]) -> Section:
@@ -127,7 +140,9 @@ def factors_section(
                 caption=f"Mean {metric.label} of each setting's best series, by the two factors "
                 "that matter most. Darker is better.",
             )
-        parts.append({"group": group, "plot": plot, "metric": metric})
+        rows = group["factors"][:SHOWN_VALUES]
+        more = len(group["factors"]) - len(rows)
+        parts.append({"group": group, "plot": plot, "metric": metric, "rows": rows, "more": more})
     return Section(
         "Factors",
         "What each factor does on average over all others. Means of what was run: where factors "

@@ -74,7 +74,10 @@ def masthead(
 
 
 def comparisons_section(comparisons: Sequence[Comparison]) -> Section:
-    """A forest plot per metric and the table of all comparisons, every key of them."""
+    """A forest plot per metric and the table of all comparisons, every key of them.
+
+    A comparison may have a `label`: what the plot calls it, instead of arm − control.
+    """
     names = list(dict.fromkeys(c["metric"] for c in comparisons))
     plots = [_forest([c for c in comparisons if c["metric"] == name]) for name in names]
     rows = [
@@ -103,7 +106,7 @@ def _forest(comparisons: Sequence[Comparison]) -> Markup:
     metric = _metric(comparisons[0])
     differences = [
         charts.Difference(
-            label=f"{c['arm']} − {c['control']}",
+            label=c.get("label", f"{c['arm']} − {c['control']}"),
             effect=c["effect"],
             interval=tuple(c["interval"]) if c["interval"] is not None else None,
             minimum_detectable_effect=c["minimum_detectable_effect"],

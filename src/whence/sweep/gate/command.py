@@ -65,11 +65,15 @@ class GateResult:
 def gate(config: GateConfig) -> GateResult:
     """Look at every planned stage as it is now and write `DIR/gate/`.
 
-    Nothing is taken from an earlier look. Raises BadInput where nothing is planned.
+    Nothing is taken from an earlier look. Raises BadInput where nothing is planned, and for a
+    README without the markers.
     """
+    from whence.runs.marked_block import check_markers
     from whence.sweep.gate.criteria import criteria, facts_of
     from whence.sweep.layout import stages_planned
 
+    if config.readme is not None:
+        check_markers(config.readme, config.start_marker, config.end_marker)
     home = config.sweep.absolute()
     stages = stages_planned(home)
     readme = None if config.readme is None else config.readme.absolute()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from whence.runs.fingerprint import hash_folder, hash_path
 from whence.runs.jsonfile import read_json, read_jsonl
 from whence.runs.progress import track
 from whence.runs.record import read_record
-from whence.sweep.layout import MANIFEST, TASKS, plan_folder, summary_folder
+from whence.sweep.layout import MANIFEST, PLAN, TASKS, plan_folder, summary_folder
 from whence.sweep.summarize.command import RESULTS, SUMMARY, readme_block
 from whence.sweep.summarize.finished import Stage, read_stage, result_of
 from whence.sweep.tasks import Task, read_tasks
@@ -92,7 +93,9 @@ def _finished(stage: Stage) -> Criterion:
         f"{stage.name}: every task finished",
         offenders,
         f"{len(tasks):,} tasks, {len(stage.entries):,} configurations",
-        f"{len(open_tasks):,} of {len(tasks):,} tasks are not finished",
+        f"{len(open_tasks):,} of {len(tasks):,} tasks are not finished"
+        if open_tasks
+        else "manifest and plan are not of one another",
         stage.home / "registry.jsonl",
     )
 
@@ -114,7 +117,7 @@ def _as_left(stage: Stage) -> Criterion:
         f"{stage.name}: results are as their runs left them",
         offenders,
         f"{len(stage.results):,} runs",
-        f"{len(offenders):,} runs were edited",
+        f"{len(offenders):,} of {len(stage.results):,} runs were edited",
         stage.home / "runs",
     )
 
@@ -139,7 +142,10 @@ def _summarised(stage: Stage) -> Criterion:
     again = f"whence sweep summarize {stage.home} --stage {stage.name}"
     name = f"{stage.name}: summarised from the present results"
     offenders: list[str] = []
-    record = read_record(folder)
+    try:
+        record = read_record(folder)
+    except BadInput as error:
+        return Criterion(name, False, f"{error}; {again} --overwrite", str(folder))
     if record is None or record.status != "done":
         return Criterion(name, False, f"not summarised; {again}", str(folder))
     made = hash_folder(folder, list(record.outputs))
@@ -148,13 +154,16 @@ def _summarised(stage: Stage) -> Criterion:
         for file, output in record.outputs.items()
         if made.get(file) != output["sha256"]
     ]
-    manifest = plan_folder(stage.home, stage.name) / MANIFEST
-    if record.inputs["manifest"]["sha256"] != hash_path(manifest):
+    plan = plan_folder(stage.home, stage.name)
+    asked = {"manifest": plan / MANIFEST, "plan": plan / PLAN}
+    if any(record.inputs[key]["sha256"] != hash_path(path) for key, path in asked.items()):
         offenders.append("the stage was planned anew since")
-    then = {}
-    if (folder / RESULTS).is_file():
-        then = {line["run"]: line["results"] for line in read_jsonl(folder / RESULTS)}
-    offenders += [f"run {run} was not summarised" for run in stage.results if run not in then]
+    # Where the list of runs itself was edited, that is said, and nothing is made of it.
+    listed = made.get(RESULTS) == record.outputs.get(RESULTS, {}).get("sha256")
+    lines = read_jsonl(folder / RESULTS) if listed else []
+    then = {line["run"]: line["results"] for line in lines}
+    if listed:
+        offenders += [f"run {run} was not summarised" for run in stage.results if run not in then]
     offenders += [
         f"run {run} holds something else now"
         for run, mark in then.items()
@@ -169,7 +178,7 @@ def _summarised(stage: Stage) -> Criterion:
 
 
 def _measured(stage: Stage) -> Criterion:
-    """Every run has a finite value of the ranked metric for every series of it."""
+    """Every series of every run has a finite value of the ranked metric, on every part."""
     name = f"{stage.name}: every ranked metric is there and finite"
     path = summary_folder(stage.home, stage.name) / "measured.parquet"
     if not path.is_file():
@@ -186,17 +195,23 @@ def _measured(stage: Stage) -> Criterion:
     offenders += [f"run {run} has values that are not finite" for run in bad["run"].unique()]
     # What validates and tests is measured on both; a series that lacks one cannot be ranked.
     parts = set(table["part"].unique())
-    there = table[finite].groupby("run", sort=False)["part"].agg(set)
-    for run in dict.fromkeys(entry.run for entry in stage.entries):
-        lacking = parts - (there[run] if run in there.index else set())
+    there = table[finite].groupby(["run", "series"], sort=False)["part"].agg(set)
+    measured = set(table["run"].unique())
+    for (run, series), own in there.items():
+        lacking = parts - own
         if lacking:
-            told = ", ".join(sorted(part for part in lacking if part)) or "at all"
-            offenders.append(f"run {run} has no {_metrics(table)} {told}")
+            told = " and ".join(sorted(lacking))
+            offenders.append(f"run {run}: {series} has no {_metrics(table)} on {told}")
+    offenders += [
+        f"run {run} has no {_metrics(table)}"
+        for run in dict.fromkeys(entry.run for entry in stage.entries)
+        if run not in measured
+    ]
     return _criterion(
         name,
         offenders,
-        f"{len(table):,} values of {_metrics(table)} in {len(there):,} runs",
-        f"{len(offenders):,} runs lack it",
+        f"{len(table):,} values of {_metrics(table)} in {len(measured):,} runs",
+        f"{len(offenders):,} missing or not finite",
         path,
     )
 
@@ -245,9 +260,10 @@ def _readme(home: Path, readme: Path, markers: tuple[str, str]) -> Criterion:
     name = "README in step with the results"
     try:
         there = block_of(readme, *markers)
+        wanted = readme_block(home).strip("\n")
     except BadInput as error:
         return Criterion(name, False, str(error), str(readme))
-    if there == readme_block(home).strip("\n"):
+    if there == wanted:
         return Criterion(name, True, "the block is what the summaries say", str(readme))
     told = f"the block says something else; whence sweep summarize {home} --readme {readme}"
     return Criterion(name, False, told, str(readme))
@@ -256,11 +272,13 @@ def _readme(home: Path, readme: Path, markers: tuple[str, str]) -> Criterion:
 def facts_of(found: Sequence[Criterion], stages: Sequence[str], home: Path) -> Mapping[str, Any]:
     """`gate.json`."""
     failed = [each.name for each in found if not each.passed]
-    summaries = {
-        stage: read_json(path)["headline"]
-        for stage in stages
-        if (path := summary_folder(home, stage) / SUMMARY).is_file()
-    }
+    summaries = {}
+    for stage in stages:
+        path = summary_folder(home, stage) / SUMMARY
+        # One that cannot be read is among what failed already.
+        with suppress(BadInput):
+            if path.is_file():
+                summaries[stage] = read_json(path)["headline"]
     return {
         "verdict": "NOT OK" if failed else "OK",
         "passed": len(found) - len(failed),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,8 @@ class Board:
 
     selection: mean on the side that chooses. overall: on all test cells. confirmed: on the other
     side, None without one. rank: place among those that compete, 0 for others. sd: over seeds.
+    chosen_units: how many units of the side that chooses a row has. notes: what to say of the
+    choice, those of the sides among it.
     """
 
     contest: Contest
@@ -38,6 +41,8 @@ class Board:
     confirmed: ManyMeans | None
     rank: NDArray[np.int64]
     sd: Floats
+    chosen_units: NDArray[np.int64]
+    notes: Sequence[str]
 
     @property
     def ranking(self) -> NDArray[np.int64]:
@@ -47,9 +52,17 @@ class Board:
 
 
 def make_board(contest: Contest, sides: Sides, *, draws: int, seed: int, noun: str) -> Board:
-    """Estimate every row. Ties go to what the manifest has first."""
+    """Estimate every row. Ties go to what the manifest has first.
+
+    A row that chooses on fewer than half as many units as another is not ranked: the mean of a few
+    easy ones would win.
+    """
     selection = cell_means(sides.selection)
+    chosen_units = (~np.isnan(sides.selection)).any(axis=1).sum(axis=1)
     competing = contest.competing
+    enough = 2 * chosen_units[competing] >= chosen_units[competing].max(initial=0)
+    notes = [*sides.notes, *_left_out(int((~enough).sum()), noun)]
+    competing = competing[enough]
     order = competing[np.argsort(-selection[competing] * contest.sign, kind="stable")]
     order = order[~np.isnan(selection[order])]
     rank = np.zeros(len(contest), dtype=np.int64)
@@ -64,7 +77,24 @@ def make_board(contest: Contest, sides: Sides, *, draws: int, seed: int, noun: s
             confirmed = overall
         else:
             confirmed = within(many_over_seeds(_new(contest, sides), **settings), *ends)
-    return Board(contest, sides, selection, overall, confirmed, rank, sd_over_seeds(contest))
+    return Board(
+        contest=contest,
+        sides=sides,
+        selection=selection,
+        overall=overall,
+        confirmed=confirmed,
+        rank=rank,
+        sd=sd_over_seeds(contest),
+        chosen_units=chosen_units,
+        notes=notes,
+    )
+
+
+def _left_out(count: int, noun: str) -> tuple[str, ...]:
+    if not count:
+        return ()
+    told = "1 line has" if count == 1 else f"{count:,} lines have"
+    return (f"{told} fewer than half as many {noun}s to choose by as others, and no rank",)
 
 
 def _new(contest: Contest, sides: Sides) -> Floats:
@@ -162,8 +192,10 @@ def label(line: Standing, series: str, names: Sequence[str] | None = None) -> st
 
     names: the factors to say; default all.
     """
+    last = {name: name.rpartition(".")[2] for name in line.factors}
+    shared = {word for word, count in Counter(last.values()).items() if count > 1}
     told = [
-        f"{name.rpartition('.')[2]} {shown(line, name)}"
+        f"{name if last[name] in shared else last[name]} {shown(line, name)}"
         for name in (line.factors if names is None else names)
         if name in line.factors
     ]
@@ -172,8 +204,11 @@ def label(line: Standing, series: str, names: Sequence[str] | None = None) -> st
 
 def telling(contest: Contest) -> list[str]:
     """Factors that differ within a contest: those worth saying."""
+    lines = {id(line): line for line in contest.standings}
+    if len(lines) == 1:
+        return list(contest.standings[0].differing)
     values: dict[str, set[str]] = {}
-    for line in {id(line): line for line in contest.standings}.values():
+    for line in lines.values():
         for name in line.factors:
             values.setdefault(name, set()).add(str(shown(line, name)))
     return [name for name, each in values.items() if len(each) > 1]

@@ -211,7 +211,8 @@ def _check_factors(stage: Stage, per: tuple[str, ...]) -> None:
     known = list(dict.fromkeys(name for entry in stage.entries for name in entry.factors))
     for name in per:
         if name not in known:
-            raise BadInput(f"--per {name}: no factor of stage {stage.name}{nearest(name, known)}")
+            near = nearest(name, known) or f"; it has {', '.join(known) or 'none'}"
+            raise BadInput(f"--per {name}: no factor of stage {stage.name}{near}")
 
 
 def _write(

@@ -94,7 +94,8 @@ def delta_table(
     import pandas as pd
 
     names = telling(contest)
-    order = np.argsort(rank[pairs.rows], kind="stable")
+    # What is not ranked comes last.
+    order = np.lexsort((rank[pairs.rows], rank[pairs.rows] == 0))
     lines = contest.standings
 
     def told(row: int) -> str:

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from whence.errors import BadInput
-from whence.runs.fingerprint import RECORD_NAME, fingerprint
+from whence.runs.fingerprint import fingerprint
 from whence.runs.jsonfile import read_json
 from whence.runs.progress import track
+from whence.runs.record import read_record
 from whence.sweep.entries import Entry, read_manifest
 from whence.sweep.layout import MANIFEST, PLAN, plan_folder, stages_planned
 
@@ -54,14 +55,15 @@ def read_stage(home: Path, name: str) -> Stage:
 
 
 def result_of(output: Path) -> str | None:
-    """A mark of what a finished run wrote, by its own record; None where it is not whole."""
-    path = output / RECORD_NAME
-    if not path.is_file():
+    """A mark of what a finished run wrote, by its own record; None where it is not whole, or its
+    record cannot be read."""
+    try:
+        record = read_record(output)
+    except BadInput:
         return None
-    record = read_json(path)
-    if record.get("status") != "done":
+    if record is None or record.status != "done":
         return None
-    hashes = {name: output["sha256"] for name, output in record["outputs"].items()}
+    hashes = {name: made["sha256"] for name, made in record.outputs.items()}
     return fingerprint(hashes)[:16]
 
 

@@ -124,7 +124,9 @@ def _told(boards: Sequence[Board], tables: Sequence[pd.DataFrame], noun: str) ->
     table["minimum_detectable_effect"] = np.nan
     table["seeds_needed"] = pd.array([pd.NA] * len(table), dtype="Int64")
     table["sentence"] = None
-    for at, row in table[table["rank"] <= TOP].iterrows():
+    # Of two that have no unit in common there is nothing to say.
+    told = table["rank"].between(1, TOP) & table["effect"].notna()
+    for at, row in table[told].iterrows():
         board = boards[row["board"]]
         made = comparison(board.contest, board.contest.test, row.to_dict(), noun=noun)
         detectable = made.minimum_detectable_effect
@@ -161,7 +163,8 @@ def _group(board: Board, deltas: pd.DataFrame, settings: Mapping[str, Any]) -> d
             "kind": sides.kind,
             "chosen_on": sides.chosen_on,
             "confirmed_on": sides.confirmed_on,
-            "notes": list(sides.notes),
+            "units": sides.selection.shape[2],
+            "notes": list(board.notes),
         },
         "winner": winner.facts,
         "top": [_line(board, row, names) for row in board.ranking[:TOP].tolist()],

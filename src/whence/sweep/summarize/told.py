@@ -14,7 +14,7 @@ def headline(facts: Mapping[str, Any]) -> str:
     """Who won, by what, and what was left of it on data that did not choose: the first question in
     full, the winners of the next few by name."""
     groups = facts["groups"]
-    said = sentence(groups[0], facts["unit"])
+    said = sentence(groups[0])
     if facts.get("matrix"):
         said = _side_by_side(facts["matrix"]["settings"])
     elif len(groups) > 1:
@@ -25,11 +25,31 @@ def headline(facts: Mapping[str, Any]) -> str:
             f"{len(groups)} questions, each with a winner of its own. {groups[0]['name']}: {said}. "
             f"{'; '.join(others)}"
         )
-    if facts["partial"]:
-        runs = facts["runs"]
-        total = runs["finished"] + runs["missing"]
-        said = f"partial, {runs['finished']} of {total} runs: {said}"
-    return f"{facts['stage']}: {said}."
+    return f"{facts['stage']}: {_partial(facts)}{said}."
+
+
+def title(facts: Mapping[str, Any]) -> str:
+    """The head of the page: the headline where there is one question; else how many there are."""
+    groups = facts["groups"]
+    if len(groups) == 1:
+        return headline(facts)
+    said = f"{len(groups)} questions, each with a winner of its own"
+    if facts.get("matrix"):
+        said = f"{len(facts['matrix']['settings'])} settings, each by the best of its own"
+    return f"{facts['stage']}: {_partial(facts)}{said}."
+
+
+def briefs(facts: Mapping[str, Any]) -> list[str]:
+    """A line a question where there are several: its winner, where it was chosen and where not."""
+    groups = facts["groups"]
+    return [f"{group['name']}: {sentence(group)}." for group in groups] if len(groups) > 1 else []
+
+
+def _partial(facts: Mapping[str, Any]) -> str:
+    if not facts["partial"]:
+        return ""
+    runs = facts["runs"]
+    return f"partial, {runs['finished']} of {runs['finished'] + runs['missing']} runs: "
 
 
 def _briefly(group: Mapping[str, Any]) -> str:
@@ -57,14 +77,19 @@ def _side_by_side(settings: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
-def sentence(group: Mapping[str, Any], noun: str) -> str:
+def sentence(group: Mapping[str, Any]) -> str:
     """One group's outcome."""
     winner, sides = group["winner"], group["sides"]
-    chosen = f"({group['metric']} {number(winner['selection'])} on {sides['chosen_on']})"
+    chosen = f"{group['metric']} {number(winner['selection'])} on {sides['chosen_on']}"
+    if winner["selection_units"] < sides["units"]:
+        chosen += f", {winner['selection_units']} of which have it"
+    said = str(winner["name"])
+    if winner["settings"] > 1:
+        said += f" ({winner['settings']} settings with the same numbers)"
     if group["competing"] == 1:
-        said = f"{winner['name']} is the only one {chosen}"
+        said += f" is the only one ({chosen})"
     else:
-        said = f"{winner['name']} is best of {group['competing']} on selection {chosen}"
+        said += f" is best of {group['competing']} on selection ({chosen})"
     confirmation = winner["confirmation"]
     if confirmation is None:
         said += f"; {'; '.join(sides['notes'])}"
@@ -123,15 +148,16 @@ def markdown(facts: Mapping[str, Any], depth: int = 1) -> str:
     for group in facts["groups"]:
         if len(facts["groups"]) > 1:
             lines += [f"{'#' * (depth + 1)} {cell(group['name'])}", ""]
-            lines += [f"{cell(sentence(group, facts['unit']))}.", ""]
+            lines += [f"{cell(sentence(group))}.", ""]
         lines += table(group["top"], group["metric"])
         if group["baselines"]:
             lines += ["Baselines of the run that won:", ""]
             lines += table(group["baselines"], group["metric"])
         said = [each["sentence"] for each in group["winner"]["against_baselines"]]
         if said:
-            lines += [f"On {group['sides']['confirmed_on']}:", ""]
+            lines += [cell(f"On {group['sides']['confirmed_on']}:"), ""]
             lines += [*(f"- {cell(each)}" for each in said), ""]
+        lines += [f"Note: {cell(each)}.\n" for each in group["sides"]["notes"]]
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
@@ -215,4 +241,4 @@ def interval(ends: Sequence[float] | None) -> str:
 def cell(text: str) -> str:
     """Names come from files: nothing in them is markup."""
     escaped = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return escaped.replace("|", "\\|").replace("\n", " ")
+    return escaped.replace("|", "\\|").replace("](", "]\\(").replace("\n", " ")

@@ -63,6 +63,7 @@ def winner_of(board: Board, *, draws: int, seed: int, noun: str) -> Winner | Non
         "settings": line.settings,
         "run": line.runs[0],
         "selection": float(board.selection[row]),
+        "selection_units": int(board.chosen_units[row]),
         "confirmation": confirmation,
         "naive": curse.naive,
         "bias_corrected": curse.corrected,
