@@ -42,6 +42,14 @@ class Cost:
     notes: Sequence[str] = ()
 
 
+NOT_TRIED = (
+    "seconds: tasks of this command are not tried; `whence sweep run` says how long the rest takes "
+    "once one of each kind has finished",
+    "bytes on disk",
+)
+"""Notes on the cost of commands without a trial."""
+
+
 @dataclass(frozen=True)
 class Check:
     """Something that must hold of a finished run before it is released.

@@ -12,7 +12,7 @@ from whence.data.experiment.settings import ExperimentConfig
 from whence.errors import BadInput
 from whence.runs.fingerprint import fingerprint
 from whence.runs.manifest import load_manifest
-from whence.sweep.campaigns.campaign import Check, Cost, Effect
+from whence.sweep.campaigns.campaign import NOT_TRIED, Check, Cost, Effect
 from whence.sweep.campaigns.contents import Contents, deciding, settled
 from whence.sweep.campaigns.experiment_effect import effect_of
 from whence.sweep.campaigns.experiment_steps import Step, steps_of
@@ -107,7 +107,7 @@ class DataExperiment:
             trainings=sum(step.trainings for step in distinct.values()),
             naive_forwards=sum(step.forwards for step in alone),
             naive_trainings=sum(step.trainings for step in alone),
-            notes=("documents of the tasks that judge",) if bench else (),
+            notes=(*NOT_TRIED, *(["documents of the tasks that judge"] if bench else [])),
         )
 
     def trial(self, tasks: Sequence[Task], home: Path) -> Mapping[str, float]:

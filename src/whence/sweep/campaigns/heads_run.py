@@ -16,7 +16,7 @@ from whence.heads.run import RunConfig, plan_of, run_plan
 from whence.models.settings import absolute_model
 from whence.runs.config import resolved
 from whence.runs.validation import nearest
-from whence.sweep.campaigns.campaign import Check, Cost, Effect
+from whence.sweep.campaigns.campaign import NOT_TRIED, Check, Cost, Effect
 from whence.sweep.campaigns.contents import Contents, settled
 from whence.sweep.settings import RankSettings
 from whence.sweep.tasks import Task
@@ -120,6 +120,7 @@ class HeadsRun:
         return Cost(
             forwards=sum(self._cost(config) for config in runs.values()),
             naive_forwards=sum(self._cost(config) for config in configs),
+            notes=NOT_TRIED,
         )
 
     def trial(self, tasks: Sequence[Task], home: Path) -> Mapping[str, float]:
