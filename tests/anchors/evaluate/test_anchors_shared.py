@@ -12,7 +12,7 @@ import pytest
 from whence.anchors.evaluate import ceiling, shuffled
 from whence.anchors.evaluate.shared import rows_content, shared_fit, shared_value
 from whence.anchors.evaluate.train import TrainConfig, train
-from whence.anchors.probes.data import Labels
+from whence.anchors.probes.data import Labels, Ragged
 from whence.anchors.probes.probe import Fitting
 from whence.anchors.probes.registry import PROBES
 from whence.anchors.probes.settings import ProbeSettings
@@ -103,6 +103,16 @@ def test_whatever_decides_a_fit_makes_another(make_study: MakeStudy, tmp_path: P
     reader = PROBES["vertical_attention_plus_position"]
     assert count(reader, replace(data, vertical=vertical), labels, fitting) == 11
     assert count(reader, replace(data, vertical=vertical[::-1]), labels, fitting) == 12
+    binary = Labels((y > np.median(y)).astype(np.float64), True)
+    assert count(probe, data, binary, fitting) == 13
+    assert count(probe, data, Labels(binary.y, False), fitting) == 14
+    start = np.arange(len(data))
+    tokens = [
+        Ragged(np.full((len(data), 2), value, np.float32), start, np.ones_like(start))
+        for value in (0.0, 0.5)
+    ]
+    with_tokens = [rows_content(replace(data, tokens=each), ("tokens",)) for each in tokens]
+    assert with_tokens[0] != with_tokens[1]
     for column, value in (("token_count", 3.0), ("chunk_text", "a"), ("function_tag", "b")):
         other = replace(data, frame=data.frame.assign(**{column: value}))
         assert rows_content(other, ()) != rows_content(data, ())
