@@ -132,7 +132,10 @@ def answers(home: Path) -> dict[str, str]:
 
 
 DRIVER = """
+import signal
 import sys
+# A test suite in the background (`… &`) hands on that SIGINT is ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from pathlib import Path
 from whence.__main__ import main
 sys.path.insert(0, {here!r})
