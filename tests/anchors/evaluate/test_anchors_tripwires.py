@@ -126,6 +126,21 @@ def test_an_honest_pipeline_passes_nearly_always(build: Build, target: str) -> N
     assert np.mean(passed) >= 0.95
 
 
+def test_a_set_that_trips_by_chance_is_followed_by_another(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("whence.anchors.evaluate.shuffled.ALPHA", 0.5)  # half of all sets trip
+    found = []
+    for seed in range(8):
+        material = build(PROBES["linear_probe"], seed=seed, shuffles=5)
+        found.append(shuffled_labels(material, *halves(material), seed=seed))
+    again = [each for each in found if "first_p" in each]
+    assert 0 < len(again) < len(found)
+    assert all(each["first_p"] <= 0.5 for each in again)
+    assert any(each["passed"] and each["p"] != each["first_p"] for each in again)
+    assert all("a first set of shuffles had tripped" in each["sentence"] for each in again)
+
+
 def test_labels_move_together_within_their_problem_and_missing_ones_stay(
     make_table: MakeTable,
 ) -> None:
