@@ -12,8 +12,12 @@ from whence.commands import load
 from whence.errors import BadInput
 from whence.heads.rebuild import RebuildConfig, rebuild
 from whence.heads.run import RunConfig, run_plan
+from whence.sweep.campaigns.heads_run import HeadsRun
+from whence.sweep.campaigns.heads_trial import samples_of
 from whence.sweep.campaigns.kept_model import forget_model
+from whence.sweep.campaigns.trial import tried
 from whence.sweep.plan import PlanConfig, plan
+from whence.sweep.settings import RankSettings
 from whence.sweep.tasks import Task, read_tasks
 
 ROWS = 6
@@ -131,3 +135,25 @@ def test_each_run_equals_itself_alone_and_they_can_be_put_together(
     runs = tuple(tmp_path / task.output for task in tasks)
     together = rebuild(RebuildConfig(runs=runs, output_dir=tmp_path / "together"))
     assert list(together.summary["conditions"]) == ["facts", "logic"]
+
+
+def test_small_runs_stand_for_the_largest_of_each_model(home: Path, tmp_path: Path) -> None:
+    given = {"only": ["facts"], "subsample": [3], "dtype": ["float32"]}
+    _, tasks = planned(home, tmp_path / "sweep", **given)
+    campaign = HeadsRun(RankSettings())
+    (sample,) = samples_of(tasks, tmp_path / "trial", campaign._task)
+    assert sample.planned == tasks
+    replays = sum(HEADS * (LAYERS - layer) / LAYERS for layer in range(LAYERS))
+    assert [each.work for each in sample.small] == [n * (2 + replays) for n in (1, 1, 6)]
+    lines = (home / "corpora/facts.jsonl").read_text().splitlines()
+    small, _, whole = (RunConfig.model_validate(each.settings) for each in sample.small)
+    assert small.corpora is not None
+    assert (small.only, small.subsample, whole.subsample) == (("facts",), 1, 6)
+    cut = [json.loads(line) for line in (small.corpora / "facts.jsonl").read_text().splitlines()]
+    assert cut == [json.loads(lines[0])]
+    found = tried([sample])
+    (task,) = tasks
+    load(task.function)(load(task.config).model_validate(task.settings))
+    left = [file.stat().st_size for file in (tmp_path / "sweep/runs").rglob("*") if file.is_file()]
+    assert found.bytes["run"] * task.work == pytest.approx(sum(left), rel=0.3)
+    assert found.seconds["run"] > 0

@@ -204,6 +204,8 @@ def test_gate_names_what_cannot_be_read_or_was_asked_otherwise(home: Path, tmp_p
     assert broken("summary/one/whence.json", "{") == [summarised]
     assert broken("summary/one/results.jsonl", "") == [summarised]
     assert broken("runs/b/whence.json", "{") == ["one: every task finished", summarised]
+    assert broken("plan/one/manifest.jsonl", "{") == ["one: can be read"]
+    assert broken("plan/one/tasks.jsonl", "{}") == ["one: can be read"]
     assert failed(sweep) == []
     # A series that only the confirming part has was ranked by nothing.
     path = sweep / "summary" / "one" / "measured.parquet"

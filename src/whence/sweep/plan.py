@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
@@ -23,6 +24,7 @@ from whence.sweep.settings import CONFIG, StageSettings, Sweep
 
 if TYPE_CHECKING:
     from whence.sweep.campaigns.campaign import Campaign
+    from whence.sweep.campaigns.trial import Tried
     from whence.sweep.drafts import Draft
     from whence.sweep.entries import Entry
     from whence.sweep.tasks import Task
@@ -81,7 +83,9 @@ def plan(config: PlanConfig) -> PlanResult:
     """
     from whence.runs.fingerprint import fingerprint
     from whence.sweep.campaigns import of
+    from whence.sweep.campaigns.trial import Tried
     from whence.sweep.entries import write_manifest
+    from whence.sweep.price import priced
     from whence.sweep.tasks import write_tasks
     from whence.sweep.told import markdown
 
@@ -98,15 +102,19 @@ def plan(config: PlanConfig) -> PlanResult:
         overwrite=config.overwrite,
     ) as run:
         if not run.done:
-            trial = campaign.trial(planned.tasks, home) if config.trial else {}
-            facts = {**planned.facts, "trial": dict(trial)}
-            facts["seconds"] = _seconds(planned.tasks, trial)
+            tried = _tried(campaign, planned.tasks) if config.trial else Tried()
+            facts = {**planned.facts, **priced(planned.tasks, planned.facts["cost"], tried)}
             write_manifest(run.folder / MANIFEST, planned.entries)
             write_tasks(run.folder / TASKS, planned.tasks)
             write_json(run.folder / PLAN, facts)
             (run.folder / "plan.md").write_text(markdown(facts), encoding="utf-8")
     facts = read_json(plan_folder(home, planned.stage.name) / PLAN)
     return PlanResult(config.output_dir, facts, run.done)
+
+
+def _tried(campaign: Campaign, tasks: Sequence[Task]) -> Tried:
+    with TemporaryDirectory(prefix="whence-trial-") as folder:
+        return campaign.trial(tasks, Path(folder))
 
 
 def _this_stage_alone(config: PlanConfig) -> PlanConfig:
@@ -229,10 +237,3 @@ def _kinds(tasks: Sequence[Task]) -> dict[str, dict[str, float]]:
         own["tasks"] += 1
         own["work"] += task.work
     return found
-
-
-def _seconds(tasks: Sequence[Task], trial: Mapping[str, float]) -> float | None:
-    """Seconds of one worker for all tasks, by the trial; None where a kind was not tried."""
-    if any(task.kind not in trial for task in tasks):
-        return None
-    return sum(trial[task.kind] * task.work for task in tasks)

@@ -39,6 +39,8 @@ def rows(facts: Mapping[str, Any]) -> list[tuple[str, str, str]]:
             found.append((label, f"{cost[name]:,}", told))
     if cost["bytes"] is not None:
         found.append(("on disk", _bytes(cost["bytes"]), ""))
+    elif facts.get("bytes_tried") is not None:
+        found.append(("on disk", f"about {_bytes(facts['bytes_tried'])}", ""))
     for each in facts["collapsed"]:
         found.append((f"no effect: {each['factor']}", f"{each['configurations']:,}", each["why"]))
     found += [("not counted", note, "") for note in cost["notes"]]

@@ -20,7 +20,7 @@ from whence.anchors.study_steps import (
     on_rollouts,
     texts,
 )
-from whence.errors import BadInput
+from whence.errors import BadInput, Busy
 from whence.runs.fingerprint import fingerprint, hash_path
 
 if TYPE_CHECKING:
@@ -132,6 +132,8 @@ class Parts:
             folder = home / "shared" / f"labels-{self._name(config)}"
             index = folder.with_name(f"index-{folder.name}")
             label(config.model_copy(update={"overwrite": overwrite}), index, folder)
+        except Busy:  # no fault of the configuration
+            raise
         except BadInput as error:
             self._faults[key] = error
             return

@@ -14,6 +14,7 @@ from whence.sweep.campaigns.anchors_layers import KEYS, at_depth, layers_by
 from whence.sweep.campaigns.anchors_parts import Parts
 from whence.sweep.campaigns.anchors_tasks import Extraction, Run, extractions, tasks_of
 from whence.sweep.campaigns.campaign import Check, Cost, Effect
+from whence.sweep.campaigns.trial import Tried, tried
 from whence.sweep.settings import RankSettings
 from whence.sweep.tasks import Task
 
@@ -92,11 +93,11 @@ class AnchorsRun:
 
         return cost_of(configs, self._parts, self._extractions, self._done)
 
-    def trial(self, tasks: Sequence[Task], home: Path) -> Mapping[str, float]:
+    def trial(self, tasks: Sequence[Task], folder: Path) -> Tried:
         """See `whence.sweep.campaigns.anchors_trial`."""
-        from whence.sweep.campaigns.anchors_trial import trial
+        from whence.sweep.campaigns.anchors_trial import samples_of
 
-        return trial(tasks)
+        return tried(samples_of(tasks, folder))
 
     def measured(self, output: Path, rank: RankSettings) -> pd.DataFrame:
         """Metrics of every probe, problem by problem."""

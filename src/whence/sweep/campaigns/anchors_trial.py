@@ -1,73 +1,67 @@
-"""How long a pass and an evaluation take here, from a few seconds of both, in a process of its own.
+"""How long a pass and an evaluation take here, from a few seconds of both.
 
-    python -m whence.sweep.campaigns.anchors_trial TASKS FOLDER
+    python -m whence.sweep.campaigns.anchors_trial TASKS FOLDER PARENT
 
-reads the `extract` and `judge` task in the JSON file TASKS, and writes `times.json` in FOLDER as it
-goes, so that what was measured stands where the rest takes too long. The evaluation is the whole
-one, on random activations of the shape that the model would give.
+as `whence.sweep.campaigns.trial`, of one `extract` and one `judge` task: the pass on a few of the
+texts, the evaluation whole, on random activations of the shape that the model would give.
 """
 
 from __future__ import annotations
 
-import contextlib
 import importlib
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from whence.runs.jsonfile import read_json, write_json
+from whence.runs.jsonfile import write_json
+from whence.sweep.campaigns.trial import Sample, Timing, begin, note
+from whence.sweep.tasks import Task, read_tasks
 
 if TYPE_CHECKING:
     from whence.anchors.features.storage import Plan
     from whence.anchors.features.together import TogetherConfig
-    from whence.sweep.tasks import Task
 
-LONGEST = 40.0
-"""Seconds that the trial may take; a model that does not load in that time is not tried."""
 TRACES = 3
-TIMES = "times.json"
 IMPORTED = ("scipy.stats", "sklearn.feature_extraction.text", "sklearn.neural_network")
 """What an evaluation imports, and what of it a worker pays for once."""
 
 
-def trial(tasks: Sequence[Task]) -> dict[str, float]:
-    """Kind → seconds of one unit of work, of the kinds that could be tried in `LONGEST`."""
-    judge = next((task for task in tasks if task.kind == "judge"), None)
-    extract = next((task for task in tasks if judge and task.id in judge.needs), None)
-    if judge is None or extract is None:
-        return {}
-    with tempfile.TemporaryDirectory(prefix="whence-trial-") as name:
-        folder = Path(name)
-        write_json(folder / "tasks.json", {"extract": asdict(extract), "judge": asdict(judge)})
-        command = [sys.executable, "-m", __name__, str(folder / "tasks.json"), name]
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            subprocess.run(command, timeout=LONGEST, capture_output=True, check=False)
-        times = folder / TIMES
-        return dict(read_json(times)) if times.is_file() else {}
+def samples_of(tasks: Sequence[Task], folder: Path) -> list[Sample]:
+    """For each model its first pass that an evaluation waits for, and that evaluation."""
+    passes = {task.id: task for task in tasks if task.kind == "extract"}
+    planned: dict[str, list[Task]] = {}
+    small: dict[str, list[Task]] = {}
+    for task in tasks:
+        extract = next((passes[need] for need in task.needs if need in passes), None)
+        if task.kind == "judge" and extract is not None:
+            model = str(extract.settings["model"])
+            small.setdefault(model, [extract, task])
+            planned.setdefault(model, []).append(task)
+    for task in passes.values():
+        planned.setdefault(str(task.settings["model"]), []).append(task)
+    return [
+        Sample(own, small.get(model, []), folder / str(number), __name__)
+        for number, (model, own) in enumerate(planned.items())
+    ]
 
 
 def main(spec: Path, folder: Path) -> None:
     """Time the pass, then the evaluation."""
-    given = read_json(spec)
-    plan, config = _planned(given["extract"], Path(given["judge"]["settings"]["features"]).name)
-    times = {"extract": _pass(config, plan)}
-    write_json(folder / TIMES, times)
-    times["judge"] = _evaluation(given["judge"], config, plan, folder)
-    write_json(folder / TIMES, times)
+    extract, judged = read_tasks(spec)
+    plan, config = _planned(extract.settings, Path(judged.settings["features"]).name)
+    note(folder, Timing(extract.kind, 1.0, _pass(config, plan)))
+    note(folder, Timing(judged.kind, 1.0, _evaluation(judged, config, plan, folder)))
 
 
-def _planned(task: Mapping[str, Any], kind: str) -> tuple[Plan, TogetherConfig]:
+def _planned(settings: Mapping[str, Any], kind: str) -> tuple[Plan, TogetherConfig]:
     """The texts of an `extract` task placed, for one of its kinds, and its configuration."""
     from whence.anchors.features.storage import make_plan
     from whence.anchors.features.together import TogetherConfig
     from whence.anchors.spans.source import read_source
 
-    config = TogetherConfig(**task["settings"])
+    config = TogetherConfig(**settings)
     plan = make_plan(config, read_source(config.metadata, config.traces))
     vertical = config.kinds[kind].vertical()
     return replace(plan, wanted=replace(plan.wanted, vertical=vertical)), config
@@ -101,15 +95,15 @@ def _pass(config: TogetherConfig, plan: Plan) -> float:
     return (time.monotonic() - started) / characters
 
 
-def _evaluation(task: Mapping[str, Any], config: TogetherConfig, plan: Plan, folder: Path) -> float:
+def _evaluation(task: Task, config: TogetherConfig, plan: Plan, folder: Path) -> float:
     """Seconds a fit of one evaluation; imports are loaded before the clock starts."""
     from whence.anchors.study_steps import judge
     from whence.commands import load
 
     _random_features(config, plan, folder / "features")
-    shape = load(task["config"])
+    shape = load(task.config)
     settings = {
-        **task["settings"],
+        **task.settings,
         "features": folder / "features",
         "output_dir": folder / "judged",
         "shared": None,
@@ -119,7 +113,7 @@ def _evaluation(task: Mapping[str, Any], config: TogetherConfig, plan: Plan, fol
         importlib.import_module(module)
     started = time.monotonic()
     judge(shape(**settings))
-    return (time.monotonic() - started) / float(task["work"])
+    return (time.monotonic() - started) / task.work
 
 
 def _random_features(config: TogetherConfig, plan: Plan, folder: Path) -> None:
@@ -148,4 +142,4 @@ def _random_features(config: TogetherConfig, plan: Plan, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(*begin())

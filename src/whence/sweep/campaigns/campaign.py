@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from whence.sweep.campaigns.trial import Tried
 from whence.sweep.settings import RankSettings
 from whence.sweep.tasks import Task
 
@@ -31,8 +32,8 @@ class Effect:
 @dataclass(frozen=True)
 class Cost:
     """What a stage costs, counted before it runs. forwards: texts read by a model. trainings: fits
-    of probes or adapters. bytes: kept on disk. naive_*: the same with every configuration by
-    itself. notes: what could not be counted."""
+    of probes or adapters. bytes: kept on disk; None where the trial must say it. naive_*: the same
+    with every configuration by itself. notes: what could not be counted."""
 
     forwards: int | None = None
     trainings: int | None = None
@@ -40,14 +41,6 @@ class Cost:
     naive_forwards: int | None = None
     naive_trainings: int | None = None
     notes: Sequence[str] = ()
-
-
-NOT_TRIED = (
-    "seconds: tasks of this command are not tried; `whence sweep run` says how long the rest takes "
-    "once one of each kind has finished",
-    "bytes on disk",
-)
-"""Notes on the cost of commands without a trial."""
 
 
 @dataclass(frozen=True)
@@ -113,9 +106,9 @@ class Campaign(Protocol):
         """configs: every entry's; runs: as `tasks` had it, which was called before."""
         ...
 
-    def trial(self, tasks: Sequence[Task], home: Path) -> Mapping[str, float]:
-        """Kind → seconds that one unit of `Task.work` takes here, from a few seconds of trial.
-        Kinds that cannot be tried are left out."""
+    def trial(self, tasks: Sequence[Task], folder: Path) -> Tried:
+        """What tasks cost here, from some seconds of trial, by those kinds that can be tried.
+        folder: an empty one, and soon gone."""
         ...
 
     def measured(self, output: Path, rank: RankSettings) -> pd.DataFrame:

@@ -12,10 +12,11 @@ from whence.data.experiment.settings import ExperimentConfig
 from whence.errors import BadInput
 from whence.runs.fingerprint import fingerprint
 from whence.runs.manifest import load_manifest
-from whence.sweep.campaigns.campaign import NOT_TRIED, Check, Cost, Effect
+from whence.sweep.campaigns.campaign import Check, Cost, Effect
 from whence.sweep.campaigns.contents import Contents, deciding, settled
 from whence.sweep.campaigns.experiment_effect import effect_of
 from whence.sweep.campaigns.experiment_steps import Step, steps_of
+from whence.sweep.campaigns.trial import Tried, tried
 from whence.sweep.settings import RankSettings
 from whence.sweep.tasks import Task
 
@@ -107,12 +108,14 @@ class DataExperiment:
             trainings=sum(step.trainings for step in distinct.values()),
             naive_forwards=sum(step.forwards for step in alone),
             naive_trainings=sum(step.trainings for step in alone),
-            notes=(*NOT_TRIED, *(["documents of the tasks that judge"] if bench else [])),
+            notes=["documents of the tasks that judge"] if bench else [],
         )
 
-    def trial(self, tasks: Sequence[Task], home: Path) -> Mapping[str, float]:
-        """None: a training cannot be tried without the base model in memory."""
-        return {}
+    def trial(self, tasks: Sequence[Task], folder: Path) -> Tried:
+        """See `whence.sweep.campaigns.experiment_trial`."""
+        from whence.sweep.campaigns.experiment_trial import samples_of
+
+        return tried(samples_of(tasks, folder, self._contents))
 
     def measured(self, output: Path, rank: RankSettings) -> pd.DataFrame:
         """The metric of every arm on every eval item, seed by seed."""

@@ -16,8 +16,9 @@ from whence.heads.run import RunConfig, plan_of, run_plan
 from whence.models.settings import absolute_model
 from whence.runs.config import resolved
 from whence.runs.validation import nearest
-from whence.sweep.campaigns.campaign import NOT_TRIED, Check, Cost, Effect
+from whence.sweep.campaigns.campaign import Check, Cost, Effect
 from whence.sweep.campaigns.contents import Contents, settled
+from whence.sweep.campaigns.trial import Tried, tried
 from whence.sweep.settings import RankSettings
 from whence.sweep.tasks import Task
 
@@ -120,12 +121,13 @@ class HeadsRun:
         return Cost(
             forwards=sum(self._cost(config) for config in runs.values()),
             naive_forwards=sum(self._cost(config) for config in configs),
-            notes=NOT_TRIED,
         )
 
-    def trial(self, tasks: Sequence[Task], home: Path) -> Mapping[str, float]:
-        """None: a replay cannot be tried without the model in memory."""
-        return {}
+    def trial(self, tasks: Sequence[Task], folder: Path) -> Tried:
+        """See `whence.sweep.campaigns.heads_trial`."""
+        from whence.sweep.campaigns.heads_trial import samples_of
+
+        return tried(samples_of(tasks, folder, self._task))
 
     def measured(self, output: Path, rank: RankSettings) -> pd.DataFrame:
         """The metric of every intervention, prompt by prompt."""

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from whence.errors import BadInput
 from whence.runs.config import OutputConfig, not_identity, read_by_content, resolved
-from whence.sweep.campaigns.campaign import NOT_TRIED, Check, Cost, Effect
+from whence.sweep.campaigns.campaign import Check, Cost, Effect
 from whence.sweep.campaigns.contents import Contents, deciding, settled
+from whence.sweep.campaigns.trial import Tried
 from whence.sweep.settings import RankSettings
 from whence.sweep.tasks import Task
 
@@ -114,11 +115,11 @@ class Plain:
 
     def cost(self, configs: Sequence[Any], runs: Mapping[str, Any]) -> Cost:
         """Nothing but the number of runs is known."""
-        return Cost(notes=(f"forward passes and trainings of `{self.command}`", *NOT_TRIED))
+        return Cost(notes=(f"forward passes and trainings of `{self.command}`",))
 
-    def trial(self, tasks: Sequence[Task], home: Path) -> Mapping[str, float]:
-        """None: a run cannot be tried in part."""
-        return {}
+    def trial(self, tasks: Sequence[Task], folder: Path) -> Tried:
+        """Nothing: a run of an unknown command cannot be tried in part."""
+        return Tried()
 
     def measured(self, output: Path, rank: RankSettings) -> pd.DataFrame:
         """By `rank.table` or `rank.file`; of commands of `INSTRUMENTS` by what they write."""

@@ -45,19 +45,28 @@ class Criterion:
 def criteria(
     home: Path, stages: Sequence[str], readme: Path | None, markers: tuple[str, str]
 ) -> list[Criterion]:
-    """Everything, stage by stage, then the README. Raises BadInput where the sweep cannot be read
-    at all; a run that cannot be read is an offender."""
+    """Everything, stage by stage, then the README. A plan or run that cannot be read is an
+    offender."""
     found: list[Criterion] = []
     for name in stages:
-        stage = read_stage(home, name)
-        found.append(_finished(stage))
-        found.append(_as_left(stage))
-        found.append(_summarised(stage))
-        found.append(_measured(stage))
-        found += _runs(stage)
+        try:
+            found += _stage(read_stage(home, name))
+        except BadInput as error:
+            where = str(plan_folder(home, name))
+            found.append(Criterion(f"{name}: can be read", False, str(error), where))
     if readme is not None:
         found.append(_readme(home, readme, markers))
     return found
+
+
+def _stage(stage: Stage) -> list[Criterion]:
+    return [
+        _finished(stage),
+        _as_left(stage),
+        _summarised(stage),
+        _measured(stage),
+        *_runs(stage),
+    ]
 
 
 def _criterion(

@@ -65,7 +65,7 @@ def sides_of(contest: Contest, confirm: str, share: float, noun: str, seed: int 
             contest.test[:, :, ~kept],
             contest.test[:, :, kept],
             chosen,
-            f"the {kept.sum()} {noun}s not used to choose it",
+            f"the {_counted(kept.sum(), noun)} not used to choose it",
             (*(_overlapping(contest, noun) if both else ()), *_same_seeds(contest)),
         )
     if confirm == "seeds":
@@ -78,7 +78,7 @@ def sides_of(contest: Contest, confirm: str, share: float, noun: str, seed: int 
         "none",
         contest.test,
         None,
-        f"{units} {noun}{'s' * (units != 1)}",
+        _counted(units, noun),
         "nothing",
         (f"one {noun} and no second seed: nothing was left to confirm the choice on",),
     )
@@ -91,8 +91,8 @@ def _by_parts(contest: Contest, noun: str) -> Sides:
         "parts",
         contest.val,
         contest.test,
-        f"{len(contest.val_units)} validation {noun}s",
-        f"the {len(contest.units)} test {noun}s",
+        _counted(len(contest.val_units), f"validation {noun}"),
+        f"the {_counted(len(contest.units), f'test {noun}')}",
         (*_overlapping(contest, noun), *_same_seeds(contest)),
     )
 
@@ -122,7 +122,7 @@ def _by_seeds(contest: Contest, share: float, noun: str, seed: int) -> Sides:
         selection,
         confirmation,
         f"{(~kept).sum()} of {len(contest.seeds)} seeds",
-        f"the {kept.sum()} seeds not used to choose it",
+        f"the {_counted(kept.sum(), 'seed')} not used to choose it",
         notes,
     )
 
@@ -134,6 +134,10 @@ def _overlapping(contest: Contest, noun: str) -> tuple[str, ...]:
         f"{contest.overlap} of {len(contest.units)} test {noun}s are validation {noun}s under "
         "another seed",
     )
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def _kept(names: Sequence[str], share: float, seed: int) -> NDArray[np.bool_]:
