@@ -12,8 +12,10 @@ import pytest
 
 from whence.commands import load
 from whence.data.experiment import ExperimentConfig, experiment
+from whence.data.train import OptimSettings
 from whence.errors import BadInput
 from whence.runs.jsonfile import read_json
+from whence.sweep.campaigns.experiment_steps import rows_read
 from whence.sweep.campaigns.kept_model import forget_model
 from whence.sweep.plan import PlanConfig, plan
 from whence.sweep.tasks import Task, read_tasks
@@ -97,6 +99,21 @@ def test_one_scoring_and_one_training_a_cell(base: Any, tmp_path: Path) -> None:
     # Neither the base nor a random draw from the whole pool waits for the scores.
     free = {task.label for task in tasks if task.kind == "cell" and not task.needs}
     assert free == {"base", "random_6, seed 0", "random_6, seed 1"}
+
+
+@pytest.mark.parametrize(
+    ("rows", "batch", "accumulation", "read"),
+    # 6 rows in one batch of 128: a step reads 6. 60 rows, 4 a batch, 4 batches a step: 15 batches
+    # are 4 steps an epoch, so 8 steps are 2 epochs. 3 rows one by one, a step of all: 8 × 3.
+    [(6, 128, 4, 8 * 6), (60, 4, 4, 120), (3, 1, 4, 24), (1000, 10, 2, 160)],
+)
+def test_a_step_reads_no_more_rows_than_there_are(
+    rows: int, batch: int, accumulation: int, read: int
+) -> None:
+    optim = OptimSettings(
+        max_steps=8, per_device_train_batch_size=batch, gradient_accumulation_steps=accumulation
+    )
+    assert rows_read(rows, optim) == read
 
 
 def test_another_adapter_of_arms_is_no_other_scoring_where_that_is_fixed(

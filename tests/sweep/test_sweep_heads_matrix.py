@@ -138,22 +138,31 @@ def test_each_run_equals_itself_alone_and_they_can_be_put_together(
 
 
 def test_small_runs_stand_for_the_largest_of_each_model(home: Path, tmp_path: Path) -> None:
-    given = {"only": ["facts"], "subsample": [3], "dtype": ["float32"]}
-    _, tasks = planned(home, tmp_path / "sweep", **given)
-    campaign = HeadsRun(RankSettings())
-    (sample,) = samples_of(tasks, tmp_path / "trial", campaign._task)
+    _, tasks = planned(home, tmp_path / "sweep", dtype=["float32"])
+    (sample,) = samples_of(tasks, tmp_path / "trial", HeadsRun(RankSettings())._task)
     assert sample.planned == tasks
+    # Both conditions, on 2, 2 and 6 rows of each.
     replays = sum(HEADS * (LAYERS - layer) / LAYERS for layer in range(LAYERS))
-    assert [each.work for each in sample.small] == [n * (2 + replays) for n in (1, 1, 6)]
-    lines = (home / "corpora/facts.jsonl").read_text().splitlines()
-    small, _, whole = (RunConfig.model_validate(each.settings) for each in sample.small)
-    assert small.corpora is not None
-    assert (small.only, small.subsample, whole.subsample) == (("facts",), 1, 6)
-    cut = [json.loads(line) for line in (small.corpora / "facts.jsonl").read_text().splitlines()]
-    assert cut == [json.loads(lines[0])]
-    found = tried([sample])
+    assert [each.work for each in sample.small] == [2 * n * (2 + replays) for n in (2, 2, 6)]
     (task,) = tasks
+    few = RunConfig.model_validate(sample.small[0].settings)
+    assert few.corpora is not None
+    for name in ("facts", "logic"):
+        lines = (home / f"corpora/{name}.jsonl").read_text().splitlines()
+        cut = (few.corpora / f"{name}.jsonl").read_text().splitlines()
+        assert [json.loads(line) for line in cut] == [json.loads(lines[0]), json.loads(lines[-1])]
+    found = tried([sample])
     load(task.function)(load(task.config).model_validate(task.settings))
     left = [file.stat().st_size for file in (tmp_path / "sweep/runs").rglob("*") if file.is_file()]
-    assert found.bytes["run"] * task.work == pytest.approx(sum(left), rel=0.3)
+    assert found.bytes["run"] * task.work == pytest.approx(sum(left), rel=0.2)
     assert found.seconds["run"] > 0
+
+
+def test_subsamples_are_tried_on_smaller_ones(home: Path, tmp_path: Path) -> None:
+    _, tasks = planned(home, tmp_path / "sweep", only=["facts"], subsample=[3])
+    (sample,) = samples_of(tasks, tmp_path / "trial", HeadsRun(RankSettings())._task)
+    settings = [RunConfig.model_validate(each.settings) for each in sample.small]
+    assert [each.subsample for each in settings] == [2, 2, 3]
+    # Of all rows, for some may be such that they cannot be drawn.
+    assert settings[0].corpora is not None
+    assert len((settings[0].corpora / "facts.jsonl").read_text().splitlines()) == ROWS

@@ -61,7 +61,13 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_tasks(plan / "tasks.jsonl", tasks)
     rank = RankSettings(series=("position_baseline",), baselines=("position_untrained",))
     facts = {"name": "made", "command": "anchors run", "stage": "one", "number": 1, "per": []}
-    counts = {"configurations": 2, "rank": rank.model_dump(), "differ": {}, "shared": None}
+    counts = {
+        "configurations": 2,
+        "tasks": 2,
+        "rank": rank.model_dump(),
+        "differ": {},
+        "shared": None,
+    }
     write_json(plan / "plan.json", facts | counts)
     return home
 
@@ -193,9 +199,10 @@ def test_gate_names_what_cannot_be_read_or_was_asked_otherwise(home: Path, tmp_p
         path = sweep / file
         before = path.read_text()
         path.write_text(text)
-        found = failed(sweep)
-        path.write_text(before)
-        return found
+        try:
+            return failed(sweep)
+        finally:
+            path.write_text(before)
 
     plan = json.loads((sweep / "plan" / "one" / "plan.json").read_text())
     other = plan | {"rank": plan["rank"] | {"metric": "spearman"}}
@@ -206,6 +213,13 @@ def test_gate_names_what_cannot_be_read_or_was_asked_otherwise(home: Path, tmp_p
     assert broken("runs/b/whence.json", "{") == ["one: every task finished", summarised]
     assert broken("plan/one/manifest.jsonl", "{") == ["one: can be read"]
     assert broken("plan/one/tasks.jsonl", "{}") == ["one: can be read"]
+    assert broken("plan/one/tasks.jsonl", "") == ["one: every task finished"]
+    unknown = json.dumps(plan | {"command": 5})
+    assert broken("plan/one/plan.json", unknown) == ["one: can be read"]
+    assert "one: can be read" in broken("plan/one/plan.json", '{"number": 1, "stage": "one"}')
+    assert broken("summary/one/summary.json", "[]") == [summarised]
+    with pytest.raises(BadInput, match=r"plan\.json: not a plan"):
+        broken("plan/one/plan.json", "[]")
     assert failed(sweep) == []
     # A series that only the confirming part has was ranked by nothing.
     path = sweep / "summary" / "one" / "measured.parquet"

@@ -45,11 +45,17 @@ def log_file(home: Path, task: str, attempt: int) -> Path:
 def stages_planned(home: Path) -> list[str]:
     """Stages with a whole plan, in the order of the file that they were planned from.
 
-    Raises BadInput where there is none.
+    Raises BadInput where there is none, and for a file that is no plan.
     """
     from whence.runs.jsonfile import read_json
 
-    plans = [read_json(path) for path in home.glob(f"plan/*/{PLAN}")] if home.is_dir() else []
-    if not plans:
+    found: list[tuple[int, str]] = []
+    for path in home.glob(f"plan/*/{PLAN}"):
+        plan = read_json(path)
+        try:
+            found.append((int(plan["number"]), str(plan["stage"])))
+        except (KeyError, TypeError, ValueError):
+            raise BadInput(f"{path}: not a plan; plan the stage again") from None
+    if not found:
         raise BadInput(f"{home}: no plan in it; `whence sweep plan` makes one")
-    return [plan["stage"] for plan in sorted(plans, key=lambda p: (p["number"], p["stage"]))]
+    return [stage for _, stage in sorted(found)]

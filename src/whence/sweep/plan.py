@@ -5,7 +5,7 @@ Every configuration is checked here, so that none fails at hour nine for what co
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -86,6 +86,7 @@ def plan(config: PlanConfig) -> PlanResult:
     from whence.sweep.campaigns.trial import Tried
     from whence.sweep.entries import write_manifest
     from whence.sweep.price import priced
+    from whence.sweep.summarize.finished import result_of
     from whence.sweep.tasks import write_tasks
     from whence.sweep.told import markdown
 
@@ -102,8 +103,10 @@ def plan(config: PlanConfig) -> PlanResult:
         overwrite=config.overwrite,
     ) as run:
         if not run.done:
-            tried = _tried(campaign, planned.tasks) if config.trial else Tried()
-            facts = {**planned.facts, **priced(planned.tasks, planned.facts["cost"], tried)}
+            done = {task.id for task in planned.tasks if result_of(home / task.output)}
+            left = [task for task in planned.tasks if task.id not in done]
+            found = _tried(campaign, planned.tasks, done) if config.trial else Tried()
+            facts = {**planned.facts, **priced(left, len(done), planned.facts["cost"], found)}
             write_manifest(run.folder / MANIFEST, planned.entries)
             write_tasks(run.folder / TASKS, planned.tasks)
             write_json(run.folder / PLAN, facts)
@@ -112,9 +115,18 @@ def plan(config: PlanConfig) -> PlanResult:
     return PlanResult(config.output_dir, facts, run.done)
 
 
-def _tried(campaign: Campaign, tasks: Sequence[Task]) -> Tried:
+def _tried(campaign: Campaign, tasks: Sequence[Task], done: Set[str]) -> Tried:
+    """What tasks that are not done cost."""
+    from whence.sweep.campaigns.trial import Tried, tried
+
+    if done >= {task.id for task in tasks}:
+        return Tried()
     with TemporaryDirectory(prefix="whence-trial-") as folder:
-        return campaign.trial(tasks, Path(folder))
+        samples = []
+        for each in campaign.samples(tasks, done, Path(folder)):
+            left = [task for task in each.planned if task.id not in done]
+            samples += [replace(each, planned=left)] if left else []
+        return tried(samples)
 
 
 def _this_stage_alone(config: PlanConfig) -> PlanConfig:

@@ -10,35 +10,44 @@ if TYPE_CHECKING:
     from whence.sweep.tasks import Task
 
 
-def priced(tasks: Sequence[Task], cost: Mapping[str, Any], tried: Tried) -> dict[str, Any]:
-    """Keys of `plan.json`: `trial`, kind → seconds a unit of work; `seconds` of one worker for all
-    tasks, its start included; `bytes_tried`; `cost`, with notes of what is not counted.
+def priced(
+    left: Sequence[Task], done: int, cost: Mapping[str, Any], tried: Tried
+) -> dict[str, Any]:
+    """Keys of `plan.json` for tasks that are left, where `done` of the stage are finished.
 
-    A total is None where a kind of task was not tried.
+    `trial`: kind → seconds a unit of work; `left`: kind → work; `start`: seconds of a worker before
+    its first task; `seconds`: of one worker for all; `bytes_tried`; `cost`, with notes of what is
+    not counted. A total is None where a kind of task was not tried.
     """
-    seconds, untimed = _total(tasks, tried.seconds)
-    if seconds is not None:
-        seconds += tried.start
-    size, unmeasured = _total(tasks, tried.bytes)
-    notes = list(cost["notes"])
+    work: dict[str, float] = {}
+    for task in left:
+        work[task.kind] = work.get(task.kind, 0.0) + task.work
+    seconds, untimed = _total(work, tried.seconds)
+    size, unmeasured = _total(work, tried.bytes)
+    notes = [*cost["notes"], *tried.notes]
     if untimed:
         notes.append(
-            f"seconds: tasks of kind {', '.join(untimed)} were not tried; `whence sweep run` says "
-            "how long the rest takes once one of each kind has finished"
+            f"seconds, of tasks of kind {', '.join(untimed)}; `whence sweep run` tells the time "
+            "left once one of each kind has finished"
         )
     if cost["bytes"] is None and unmeasured:
-        notes.append(f"bytes on disk: tasks of kind {', '.join(unmeasured)} were not tried")
+        notes.append(f"bytes on disk, of tasks of kind {', '.join(unmeasured)}")
     return {
+        "done": done,
+        "left": work,
         "trial": dict(tried.seconds),
-        "seconds": seconds,
+        "start": tried.start,
+        "seconds": None if seconds is None else seconds + tried.start,
         "bytes_tried": size,
         "cost": {**cost, "notes": notes},
     }
 
 
-def _total(tasks: Sequence[Task], each_unit: Mapping[str, float]) -> tuple[float | None, list[str]]:
-    """Of all tasks, or None and the kinds that are not known."""
-    unknown = sorted({task.kind for task in tasks} - set(each_unit))
+def _total(
+    work: Mapping[str, float], each_unit: Mapping[str, float]
+) -> tuple[float | None, list[str]]:
+    """Of all kinds, or None and those that are not known."""
+    unknown = sorted(set(work) - set(each_unit))
     if unknown:
         return None, unknown
-    return sum(each_unit[task.kind] * task.work for task in tasks), []
+    return sum(each_unit[kind] * own for kind, own in work.items()), []

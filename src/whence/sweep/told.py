@@ -15,7 +15,9 @@ def headline(facts: Mapping[str, Any]) -> str:
     forwards = facts["cost"]["forwards"]
     if forwards is not None:
         one += f"; {forwards:,} forward passes"
-    if facts["seconds"] is not None:
+    if facts.get("done"):
+        one += f"; {facts['done']:,} of {facts['tasks']:,} tasks are done"
+    if facts["seconds"]:
         one += f"; about {clock(facts['seconds'])} on one worker"
     return f"{one}."
 
@@ -29,9 +31,11 @@ def rows(facts: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         ("distinct runs", f"{facts['runs']:,}", ""),
     ]
     for kind, each in facts["kinds"].items():
-        seconds = facts["trial"].get(kind)
-        about = "" if seconds is None else f"about {clock(seconds * each['work'])}"
+        seconds, work = facts["trial"].get(kind), facts.get("left", {}).get(kind, each["work"])
+        about = "" if seconds is None or not work else f"about {clock(seconds * work)}"
         found.append((f"tasks: {kind}", f"{each['tasks']:,.0f}", about))
+    if facts.get("start"):
+        found.append(("start of a worker", "", f"about {clock(facts['start'])}"))
     for name, label in (("forwards", "forward passes"), ("trainings", "trainings")):
         if cost[name] is not None:
             alone = cost[f"naive_{name}"]

@@ -33,6 +33,7 @@ def cost_of(
             "`whence anchors storage` counts them"
         )
     notes.append("fits include those of the tripwires, 21 a run")
+    notes.append("bytes are those of features; runs are small beside them")
     runs = [run for each in found for run in each.runs]
     own = [(config, parts.of(config)) for config in configs]
     return Cost(

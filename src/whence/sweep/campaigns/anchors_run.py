@@ -3,7 +3,7 @@ evaluation a run."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
@@ -14,7 +14,7 @@ from whence.sweep.campaigns.anchors_layers import KEYS, at_depth, layers_by
 from whence.sweep.campaigns.anchors_parts import Parts
 from whence.sweep.campaigns.anchors_tasks import Extraction, Run, extractions, tasks_of
 from whence.sweep.campaigns.campaign import Check, Cost, Effect
-from whence.sweep.campaigns.trial import Tried, tried
+from whence.sweep.campaigns.trial import Sample
 from whence.sweep.settings import RankSettings
 from whence.sweep.tasks import Task
 
@@ -93,11 +93,11 @@ class AnchorsRun:
 
         return cost_of(configs, self._parts, self._extractions, self._done)
 
-    def trial(self, tasks: Sequence[Task], folder: Path) -> Tried:
+    def samples(self, tasks: Sequence[Task], done: Set[str], folder: Path) -> list[Sample]:
         """See `whence.sweep.campaigns.anchors_trial`."""
         from whence.sweep.campaigns.anchors_trial import samples_of
 
-        return tried(samples_of(tasks, folder))
+        return samples_of(tasks, done, folder)
 
     def measured(self, output: Path, rank: RankSettings) -> pd.DataFrame:
         """Metrics of every probe, problem by problem."""

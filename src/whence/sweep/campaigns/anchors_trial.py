@@ -2,21 +2,22 @@
 
     python -m whence.sweep.campaigns.anchors_trial TASKS FOLDER PARENT
 
-as `whence.sweep.campaigns.trial`, of one `extract` and one `judge` task: the pass on a few of the
-texts, the evaluation whole, on random activations of the shape that the model would give.
+as `whence.sweep.campaigns.trial_process`, of one `extract` and one `judge` task: the pass on a few
+of the texts, the evaluation whole, on random activations of the shape that the model would give.
 """
 
 from __future__ import annotations
 
 import importlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from whence.runs.jsonfile import write_json
-from whence.sweep.campaigns.trial import Sample, Timing, begin, note
+from whence.sweep.campaigns.trial import Sample
+from whence.sweep.campaigns.trial_process import Timing, note, serve
 from whence.sweep.tasks import Task, read_tasks
 
 if TYPE_CHECKING:
@@ -24,12 +25,15 @@ if TYPE_CHECKING:
     from whence.anchors.features.together import TogetherConfig
 
 TRACES = 3
+DONE = "done pass"
+"""Kind of a pass that an earlier stage made: its texts are placed, and it is not made again."""
 IMPORTED = ("scipy.stats", "sklearn.feature_extraction.text", "sklearn.neural_network")
 """What an evaluation imports, and what of it a worker pays for once."""
 
 
-def samples_of(tasks: Sequence[Task], folder: Path) -> list[Sample]:
-    """For each model its first pass that an evaluation waits for, and that evaluation."""
+def samples_of(tasks: Sequence[Task], done: Set[str], folder: Path) -> list[Sample]:
+    """For each model its first pass that an evaluation waits for, and that evaluation; the pass
+    under another kind where every pass of the model is done."""
     passes = {task.id: task for task in tasks if task.kind == "extract"}
     planned: dict[str, list[Task]] = {}
     small: dict[str, list[Task]] = {}
@@ -37,12 +41,14 @@ def samples_of(tasks: Sequence[Task], folder: Path) -> list[Sample]:
         extract = next((passes[need] for need in task.needs if need in passes), None)
         if task.kind == "judge" and extract is not None:
             model = str(extract.settings["model"])
-            small.setdefault(model, [extract, task])
+            if model not in small or small[model][0].id in done:
+                kind = DONE if extract.id in done else extract.kind
+                small[model] = [replace(extract, kind=kind), task]
             planned.setdefault(model, []).append(task)
     for task in passes.values():
         planned.setdefault(str(task.settings["model"]), []).append(task)
     return [
-        Sample(own, small.get(model, []), folder / str(number), __name__)
+        Sample(model, own, small.get(model, []), folder / str(number), __name__)
         for number, (model, own) in enumerate(planned.items())
     ]
 
@@ -51,7 +57,10 @@ def main(spec: Path, folder: Path) -> None:
     """Time the pass, then the evaluation."""
     extract, judged = read_tasks(spec)
     plan, config = _planned(extract.settings, Path(judged.settings["features"]).name)
-    note(folder, Timing(extract.kind, 1.0, _pass(config, plan)))
+    if extract.kind != DONE:
+        start, pace = _pass(config, plan)
+        note(folder, Timing(extract.kind, 1.0, start + pace, first=True))
+        note(folder, Timing(extract.kind, 1.0, pace))
     note(folder, Timing(judged.kind, 1.0, _evaluation(judged, config, plan, folder)))
 
 
@@ -67,8 +76,10 @@ def _planned(settings: Mapping[str, Any], kind: str) -> tuple[Plan, TogetherConf
     return replace(plan, wanted=replace(plan.wanted, vertical=vertical)), config
 
 
-def _pass(config: TogetherConfig, plan: Plan) -> float:
-    """Seconds a character, over traces of middling length; the first one warms up."""
+def _pass(config: TogetherConfig, plan: Plan) -> tuple[float, float]:
+    """Seconds until the first trace is read, and then a character, over traces of middling
+    length."""
+    began = time.monotonic()
     from whence.anchors.features.capture_trace import capture_several
     from whence.anchors.features.open_model import open_model
     from whence.anchors.features.plan import checked_spans
@@ -86,13 +97,14 @@ def _pass(config: TogetherConfig, plan: Plan) -> float:
     wanted = [replace(plan.wanted, vertical=vertical) for vertical in kinds]
     by_length = sorted(plan.placed, key=lambda each: len(each.ids))
     middle = by_length[len(by_length) // 2 :][: TRACES + 1]
-    started, characters = time.monotonic(), 0
+    started, characters, start = began, 0, 0.0
     for number, each in enumerate(middle):
         if number == 1:
             started, characters = time.monotonic(), 0
+            start = started - began
         capture_several(anatomy, each.ids, checked_spans(each), wanted, each.trace.problem_id)
         characters += len(each.trace.text)
-    return (time.monotonic() - started) / characters
+    return start, (time.monotonic() - started) / characters
 
 
 def _evaluation(task: Task, config: TogetherConfig, plan: Plan, folder: Path) -> float:
@@ -142,4 +154,4 @@ def _random_features(config: TogetherConfig, plan: Plan, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(*begin())
+    serve(main)

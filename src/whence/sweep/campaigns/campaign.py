@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from whence.sweep.campaigns.trial import Tried
+from whence.sweep.campaigns.trial import Sample
 from whence.sweep.settings import RankSettings
 from whence.sweep.tasks import Task
 
@@ -64,7 +64,7 @@ class Campaign(Protocol):
     may remember, and what is idle depends on the number that is ranked.
 
     Every method raises BadInput with one line that says what is wrong with a configuration; the
-    plan adds its factor values. Nothing here loads a model's weights, except `trial`.
+    plan adds its factor values. Nothing here loads a model's weights, except a trial.
     """
 
     command: str
@@ -106,9 +106,10 @@ class Campaign(Protocol):
         """configs: every entry's; runs: as `tasks` had it, which was called before."""
         ...
 
-    def trial(self, tasks: Sequence[Task], folder: Path) -> Tried:
-        """What tasks cost here, from some seconds of trial, by those kinds that can be tried.
-        folder: an empty one, and soon gone."""
+    def samples(self, tasks: Sequence[Task], done: Set[str], folder: Path) -> list[Sample]:
+        """For each model small tasks that can be run before anything else is; none where a command
+        cannot be tried in part. done: ids of tasks that are finished. folder: an empty one, and
+        soon gone."""
         ...
 
     def measured(self, output: Path, rank: RankSettings) -> pd.DataFrame:

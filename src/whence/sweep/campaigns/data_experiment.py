@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -16,7 +16,7 @@ from whence.sweep.campaigns.campaign import Check, Cost, Effect
 from whence.sweep.campaigns.contents import Contents, deciding, settled
 from whence.sweep.campaigns.experiment_effect import effect_of
 from whence.sweep.campaigns.experiment_steps import Step, steps_of
-from whence.sweep.campaigns.trial import Tried, tried
+from whence.sweep.campaigns.trial import Sample
 from whence.sweep.settings import RankSettings
 from whence.sweep.tasks import Task
 
@@ -111,11 +111,11 @@ class DataExperiment:
             notes=["documents of the tasks that judge"] if bench else [],
         )
 
-    def trial(self, tasks: Sequence[Task], folder: Path) -> Tried:
+    def samples(self, tasks: Sequence[Task], done: Set[str], folder: Path) -> list[Sample]:
         """See `whence.sweep.campaigns.experiment_trial`."""
         from whence.sweep.campaigns.experiment_trial import samples_of
 
-        return tried(samples_of(tasks, folder, self._contents))
+        return samples_of(tasks, folder, self._contents)
 
     def measured(self, output: Path, rank: RankSettings) -> pd.DataFrame:
         """The metric of every arm on every eval item, seed by seed."""

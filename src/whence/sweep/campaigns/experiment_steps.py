@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,7 +129,7 @@ def _adapter(config: ExperimentConfig, manifest: Manifest, home: Path, contents:
     )
     inputs = {"train": contents.of(train.path), "model": contents.of(config.identity())}
     decides = {"settings": deciding(own, ["manifest", "base_model"]), "inputs": inputs}
-    passes = _passes(train.rows, own)
+    passes = rows_read(train.rows, own)
     return _shared(
         ADAPTER, "scoring adapter", own, decides, home, passes, contents, trainings=1,
         function="whence.data.finetune:finetune",
@@ -195,7 +196,7 @@ def _cell(
     judged = manifest.split(config.eval_split).rows * (1 + ("words" in config.judges))
     under = "" if seed is None else f", seed {seed}"
     return _shared(
-        CELL, f"{own.arm}{under}", own, decides, home, _passes(rows, own.optim) + judged, contents,
+        CELL, f"{own.arm}{under}", own, decides, home, rows_read(rows, own.optim) + judged, contents,
         trainings=int(seed is not None),
         needs=[made[path] for path in (own.scores, own.scoring_adapter) if path and path in made],
         function=f"{HERE}:run_cell_here",
@@ -261,9 +262,11 @@ def _rows(config: ExperimentConfig, name: str, manifest: Manifest) -> int:
     return arm.size or 0
 
 
-def _passes(rows: int, optim: OptimSettings) -> int:
-    """Rows that a training reads."""
-    if optim.max_steps is not None:
-        batch = optim.per_device_train_batch_size * optim.gradient_accumulation_steps
-        return optim.max_steps * batch
-    return round(rows * optim.num_train_epochs)
+def rows_read(rows: int, optim: OptimSettings) -> int:
+    """Rows that a training reads. An optimizer step reads as many as it accumulates, and no more
+    than there are."""
+    if optim.max_steps is None:
+        return round(rows * optim.num_train_epochs)
+    batches = math.ceil(rows / optim.per_device_train_batch_size)
+    steps = max(math.ceil(batches / optim.gradient_accumulation_steps), 1)
+    return round(optim.max_steps * rows / steps)

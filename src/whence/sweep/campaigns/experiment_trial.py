@@ -52,14 +52,14 @@ def samples_of(tasks: Sequence[Task], folder: Path, contents: Contents) -> list[
     for task in tasks:
         planned.setdefault(str(task.settings["base_model"]), []).append(task)
     samples = []
-    for number, own in enumerate(planned.values()):
+    for number, (model, own) in enumerate(planned.items()):
         at, whole = folder / str(number), _largest(own)
         small = [
             task
             for turn, rows in enumerate(ROUNDS)
             for task in _small(whole, rows, at, f"round-{turn}", contents)
         ]
-        samples.append(Sample(own, small, at))
+        samples.append(Sample(model, own, small, at))
     return samples
 
 
@@ -96,7 +96,9 @@ def _small(whole: Whole, rows: int, at: Path, turn: str, contents: Contents) -> 
     trained, _ = _shares(rows, whole.trained, whole.judged)
     manifest = _cut(whole, rows, at / turn / "data")
     drawn = min(trained, manifest.split(config.pool_split).rows)
-    optim = {"max_steps": None, "num_train_epochs": trained / drawn}
+    # Few steps of a warm-up are steps of no size, and of gradients of nothing.
+    unlike = {"max_steps", "warmup_ratio"}
+    optim = {"max_steps": None, "warmup_ratio": 0.0, "num_train_epochs": trained / drawn}
     update: dict[str, Any] = {
         "arms": (f"random:{drawn}",),
         "seeds": config.seeds[:1],
@@ -108,7 +110,7 @@ def _small(whole: Whole, rows: int, at: Path, turn: str, contents: Contents) -> 
         "judges": tuple(judge for judge in config.judges if judge != "bench") or ("loss",),
         "tasks": (),
         "optim": config.optim.model_copy(update=optim),
-        "scoring_optim": {k: v for k, v in config.scoring_optim.items() if k != "max_steps"},
+        "scoring_optim": {k: v for k, v in config.scoring_optim.items() if k not in unlike},
         "scoring_epochs": 1.0,
         "scores": None if SCORE in whole.made else _cut_scores(config, manifest),
     }

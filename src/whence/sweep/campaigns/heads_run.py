@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -18,7 +18,7 @@ from whence.runs.config import resolved
 from whence.runs.validation import nearest
 from whence.sweep.campaigns.campaign import Check, Cost, Effect
 from whence.sweep.campaigns.contents import Contents, settled
-from whence.sweep.campaigns.trial import Tried, tried
+from whence.sweep.campaigns.trial import Sample
 from whence.sweep.settings import RankSettings
 from whence.sweep.tasks import Task
 
@@ -123,11 +123,11 @@ class HeadsRun:
             naive_forwards=sum(self._cost(config) for config in configs),
         )
 
-    def trial(self, tasks: Sequence[Task], folder: Path) -> Tried:
+    def samples(self, tasks: Sequence[Task], done: Set[str], folder: Path) -> list[Sample]:
         """See `whence.sweep.campaigns.heads_trial`."""
         from whence.sweep.campaigns.heads_trial import samples_of
 
-        return tried(samples_of(tasks, folder, self._task))
+        return samples_of(tasks, folder, self._task)
 
     def measured(self, output: Path, rank: RankSettings) -> pd.DataFrame:
         """The metric of every intervention, prompt by prompt."""

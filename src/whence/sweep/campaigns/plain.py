@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,7 @@ from whence.errors import BadInput
 from whence.runs.config import OutputConfig, not_identity, read_by_content, resolved
 from whence.sweep.campaigns.campaign import Check, Cost, Effect
 from whence.sweep.campaigns.contents import Contents, deciding, settled
-from whence.sweep.campaigns.trial import Tried
+from whence.sweep.campaigns.trial import Sample
 from whence.sweep.settings import RankSettings
 from whence.sweep.tasks import Task
 
@@ -117,9 +117,9 @@ class Plain:
         """Nothing but the number of runs is known."""
         return Cost(notes=(f"forward passes and trainings of `{self.command}`",))
 
-    def trial(self, tasks: Sequence[Task], folder: Path) -> Tried:
-        """Nothing: a run of an unknown command cannot be tried in part."""
-        return Tried()
+    def samples(self, tasks: Sequence[Task], done: Set[str], folder: Path) -> list[Sample]:
+        """None: a run of an unknown command cannot be tried in part."""
+        return []
 
     def measured(self, output: Path, rank: RankSettings) -> pd.DataFrame:
         """By `rank.table` or `rank.file`; of commands of `INSTRUMENTS` by what they write."""

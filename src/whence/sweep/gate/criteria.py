@@ -51,9 +51,11 @@ def criteria(
     for name in stages:
         try:
             found += _stage(read_stage(home, name))
-        except BadInput as error:
-            where = str(plan_folder(home, name))
-            found.append(Criterion(f"{name}: can be read", False, str(error), where))
+        except (WhenceError, KeyError, TypeError, ValueError) as error:
+            where, said = str(plan_folder(home, name)), str(error)
+            if not isinstance(error, WhenceError):
+                said = f"{type(error).__name__}: {said}; plan the stage again"
+            found.append(Criterion(f"{name}: can be read", False, said, where))
     if readme is not None:
         found.append(_readme(home, readme, markers))
     return found
@@ -92,6 +94,11 @@ def _finished(stage: Stage) -> Criterion:
             f"the manifest has {len(stage.entries):,} configurations and the plan "
             f"{stage.plan['configurations']:,}; plan the stage again"
         )
+    if len(tasks) != stage.plan["tasks"]:
+        offenders.append(
+            f"{TASKS} has {len(tasks):,} tasks and the plan {stage.plan['tasks']:,}; plan the "
+            "stage again"
+        )
     planned = {task.id for task in tasks}
     offenders += [
         f"run {run} is in the manifest and is no task; plan the stage again"
@@ -104,7 +111,7 @@ def _finished(stage: Stage) -> Criterion:
         f"{len(tasks):,} tasks, {len(stage.entries):,} configurations",
         f"{len(open_tasks):,} of {len(tasks):,} tasks are not finished"
         if open_tasks
-        else "manifest and plan are not of one another",
+        else "manifest, tasks and plan are not of one another",
         stage.home / "registry.jsonl",
     )
 
@@ -285,7 +292,7 @@ def facts_of(found: Sequence[Criterion], stages: Sequence[str], home: Path) -> M
     for stage in stages:
         path = summary_folder(home, stage) / SUMMARY
         # One that cannot be read is among what failed already.
-        with suppress(BadInput):
+        with suppress(BadInput, KeyError, TypeError):
             if path.is_file():
                 summaries[stage] = read_json(path)["headline"]
     return {
