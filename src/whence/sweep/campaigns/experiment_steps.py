@@ -195,8 +195,9 @@ def _cell(
     rows = _rows(config, arm, manifest)
     judged = manifest.split(config.eval_split).rows * (1 + ("words" in config.judges))
     under = "" if seed is None else f", seed {seed}"
+    forwards = rows_read(rows, own.optim) + judged
     return _shared(
-        CELL, f"{own.arm}{under}", own, decides, home, rows_read(rows, own.optim) + judged, contents,
+        CELL, f"{own.arm}{under}", own, decides, home, forwards, contents,
         trainings=int(seed is not None),
         needs=[made[path] for path in (own.scores, own.scoring_adapter) if path and path in made],
         function=f"{HERE}:run_cell_here",
