@@ -33,7 +33,8 @@ def cost_of(
             "`whence anchors storage` counts them"
         )
     notes.append("fits include those of the tripwires, 21 a run")
-    notes.append("bytes are those of features; runs are small beside them")
+    notes.append("bytes of anything but features")
+    notes.append("fits that evaluations share, which make them quicker than they are told to be")
     runs = [run for each in found for run in each.runs]
     own = [(config, parts.of(config)) for config in configs]
     return Cost(
