@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,15 @@ from whence.commands import load
 from whence.errors import BadInput
 from whence.heads.rebuild import RebuildConfig, rebuild
 from whence.heads.run import RunConfig, run_plan
+from whence.sweep.campaigns import trial
 from whence.sweep.campaigns.heads_run import HeadsRun
 from whence.sweep.campaigns.heads_trial import samples_of
 from whence.sweep.campaigns.kept_model import forget_model
-from whence.sweep.campaigns.trial import tried
+from whence.sweep.campaigns.trial import Tried, tried
 from whence.sweep.plan import PlanConfig, plan
 from whence.sweep.settings import RankSettings
 from whence.sweep.tasks import Task, read_tasks
+from whence.sweep.told import headline
 
 ROWS = 6
 LAYERS, HEADS = 6, 4
@@ -51,16 +54,18 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
-def planned(home: Path, folder: Path, **grid: Any) -> tuple[Any, list[Task]]:
+def planned(
+    home: Path, folder: Path, stage: str = "one", trial: bool = False, **grid: Any
+) -> tuple[Any, list[Task]]:
     given = {
         "command": "heads run",
         "base": {"plan": str(home / "plan.json"), "corpora": str(home / "corpora")},
-        "stages": [{"name": "one", "grid": grid}],
+        "stages": [{"name": stage, "grid": grid}],
         "output_dir": folder,
-        "trial": False,
+        "trial": trial,
     }
     facts = plan(PlanConfig.model_validate(given)).facts
-    return facts, read_tasks(folder / "plan/one/tasks.jsonl")
+    return facts, read_tasks(folder / "plan" / stage / "tasks.jsonl")
 
 
 def test_a_matrix_is_counted_as_the_replays_that_it_makes(home: Path, tmp_path: Path) -> None:
@@ -135,6 +140,22 @@ def test_each_run_equals_itself_alone_and_they_can_be_put_together(
     runs = tuple(tmp_path / task.output for task in tasks)
     together = rebuild(RebuildConfig(runs=runs, output_dir=tmp_path / "together"))
     assert list(together.summary["conditions"]) == ["facts", "logic"]
+    # Another stage finds them done: they are neither tried nor priced again.
+    tried_for: list[list[str]] = []
+
+    def noted(samples: Any) -> Tried:
+        tried_for.extend([task.id for task in sample.planned] for sample in samples)
+        return Tried({"run": 0.5}, {"run": 10.0}, start=3.0)
+
+    monkeypatch.setattr(trial, "tried", noted)
+    facts, _ = planned(home, tmp_path, "two", trial=True, only="all")
+    assert (facts["done"], facts["seconds"], tried_for) == (2, 0.0, [])
+    shutil.rmtree(tmp_path / tasks[1].output)
+    facts, _ = planned(home, tmp_path, "three", trial=True, only="all")
+    assert tried_for == [[tasks[1].id]]
+    assert (facts["done"], facts["seconds"]) == (1, 3.0 + 0.5 * tasks[1].work)
+    assert facts["bytes_tried"] == 10.0 * tasks[1].work
+    assert "1 of 2 tasks are done; about " in headline(facts)
 
 
 def test_small_runs_stand_for_the_largest_of_each_model(home: Path, tmp_path: Path) -> None:

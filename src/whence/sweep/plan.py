@@ -105,7 +105,8 @@ def plan(config: PlanConfig) -> PlanResult:
         if not run.done:
             done = {task.id for task in planned.tasks if result_of(home / task.output)}
             left = [task for task in planned.tasks if task.id not in done]
-            found = _tried(campaign, planned.tasks, done) if config.trial else Tried()
+            wanted = config.trial and left
+            found = _tried(campaign, planned.tasks, done) if wanted else Tried()
             facts = {**planned.facts, **priced(left, len(done), planned.facts["cost"], found)}
             write_manifest(run.folder / MANIFEST, planned.entries)
             write_tasks(run.folder / TASKS, planned.tasks)
@@ -117,10 +118,8 @@ def plan(config: PlanConfig) -> PlanResult:
 
 def _tried(campaign: Campaign, tasks: Sequence[Task], done: Set[str]) -> Tried:
     """What tasks that are not done cost."""
-    from whence.sweep.campaigns.trial import Tried, tried
+    from whence.sweep.campaigns.trial import tried
 
-    if done >= {task.id for task in tasks}:
-        return Tried()
     with TemporaryDirectory(prefix="whence-trial-") as folder:
         samples = []
         for each in campaign.samples(tasks, done, Path(folder)):

@@ -108,7 +108,8 @@ def _run(sample: Sample, longest: float) -> tuple[list[Timing], str | None]:
     try:
         said = process.communicate(timeout=longest)[1].strip()
         if process.returncode:
-            fault = f"failed: {said.rpartition(chr(10))[2] or process.returncode}"
+            last = said.rpartition("\n")[2]
+            fault = f"failed: {last or f'exit code {process.returncode}'}"
     except subprocess.TimeoutExpired:
         fault = f"was ended after {longest:.0f} seconds"
     finally:  # with all that it started
